@@ -1,0 +1,1 @@
+"""Thin shells on trio: they move messages, and do what the pure core decides."""

@@ -1,0 +1,148 @@
+"""What all actors of one host share: the paths, the event stream, the random generator."""
+
+from __future__ import annotations
+
+import random
+import secrets
+import threading
+import weakref
+from collections.abc import Mapping
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import trio
+
+from .._errors import ServiceStopped
+from ._events import EventStream
+from ._inbox import Turns
+from ._logging import NotificationLog, wanted
+from ._mailbox import Envelope, Mailbox, MailStatistics
+from ._ref import block_on, ref_to
+
+if TYPE_CHECKING:
+    from .._core._messages import ExitReason
+    from ._cell import Cell
+
+MAX_ABANDONED: Final = 8
+"""Abandoned threads that a host bears before thread starts fail."""
+
+
+class Station(Protocol):
+    """A worker's connection to the process of its host.
+
+    Attributes:
+        identity: that process.
+    """
+
+    identity: bytes
+
+    def ref(self, number: int, path: str, target: Any) -> Any:
+        """A ref to the actor of that number."""
+
+
+class _Numbers:
+    """What refs name when they cross a process: pickle has no other way to tell who is meant.
+
+    Attributes:
+        identity: this process; made when the first ref is sent.
+        cells: the identities of all hosts here that a ref was sent to, by number.
+        station: the connection of this process, if it is a worker.
+    """
+
+    def __init__(self) -> None:
+        self.identity: bytes = b""
+        self.cells: weakref.WeakValueDictionary[int, Cell] = weakref.WeakValueDictionary()
+        self.station: Station | None = None
+        self._next = count(1)
+
+    def of(self, cell: Cell) -> int:
+        """The number of an identity."""
+        if not self.identity:
+            self.identity = secrets.token_bytes(16)
+        if not cell.number:
+            cell.number = next(self._next)
+            self.cells[cell.number] = cell
+        return cell.number
+
+
+numbers: Final = _Numbers()
+
+
+def restore(identity: bytes, number: int, path: str, target: Any) -> Any:
+    """A ref that was pickled.
+
+    Raises:
+        ServiceStopped: what it names is gone for good.
+        RuntimeError: this process has nothing to do with its host's.
+    """
+    if identity == numbers.identity:
+        cell = numbers.cells.get(number)
+        if cell is None:
+            raise ServiceStopped(path, None, "has ended for good and is forgotten")
+        return ref_to(cell)
+    station = numbers.station
+    if station is None or identity != station.identity:
+        raise RuntimeError(
+            f"a ref to {path} works in its host's process and in the host's workers only"
+        )
+    return station.ref(number, path, target)
+
+
+class Commons:
+    """What all actors of one host share. Used on the host's loop only, but for its constants.
+
+    Attributes:
+        cells: every identity that has a name now, by path.
+        events: the event stream.
+        random: draws the jitter of backoffs.
+        token: of the host's trio run.
+        thread: the host's thread.
+        sends: messages sent on the host's loop: every 64th is a checkpoint (M3).
+        past: the account of identities that are forgotten.
+        abandoned: threads that were left behind and have not ended yet.
+        max_abandoned: how many of them it bears.
+        turns: gives the actors their turns.
+        nursery: where calls from threads are carried out; None before and after.
+        standbys: worker processes that wait for a job.
+    """
+
+    def __init__(self, generator: random.Random | None, max_abandoned: int) -> None:
+        self.cells: dict[str, Cell] = {}
+        self.events: EventStream = EventStream(NotificationLog(), wanted)
+        self.random: random.Random = random.Random() if generator is None else generator
+        self.token: trio.lowlevel.TrioToken = trio.lowlevel.current_trio_token()
+        self.thread: int = threading.get_ident()
+        self.sends: int = 0
+        self.past: MailStatistics = MailStatistics()
+        self.abandoned: int = 0
+        self.max_abandoned: int = max_abandoned
+        self.turns: Turns = Turns()
+        self.nursery: trio.Nursery | None = None
+        self.standbys: int = 0
+
+    def name_of(self, cell: Cell) -> tuple[bytes, int]:
+        """What names an identity in a ref that is sent to another process."""
+        number = numbers.of(cell)
+        return numbers.identity, number
+
+    def blocking(
+        self, blocking: Any, call: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> Any:
+        """What `Ref.blocking` does: carry a call out on the loop, and block until it is."""
+        return block_on(self, blocking, call, args, kwargs)
+
+    def dead_letter(
+        self, mailbox: Mailbox, envelope: Envelope, why: str, reason: ExitReason | None
+    ) -> None:
+        """Tell observers of a message that will not be handled."""
+        cell = self.cells.get(mailbox.path)
+        if cell is not None:
+            self.events.dead_letter(cell, envelope, why, reason)
+
+    def forget(self, cell: Cell) -> None:
+        """A name is free; its account is added to that of the past."""
+        cell.forgotten = True
+        if self.cells.get(cell.path) is cell:
+            del self.cells[cell.path]
+        if cell.mailbox is not None:
+            self.past += cell.mailbox.statistics()

@@ -1,0 +1,189 @@
+"""What a worker process does, from its start to its end."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib
+import logging
+import multiprocessing
+import os
+import select
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from ..._runtime._declaration import Application
+from ...abc import Service
+from .. import _ledger as ledger, _memory
+from .._handover import connect
+from .._job import Job, Setting
+from .._wire import _frames as f
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from .._handover import Address
+
+IDLE: Final = 0.02
+"""Seconds without a job after which a worker takes it that it stands by."""
+
+_F_SETSIG: Final = 10  # of Linux; the module has no name for it
+
+
+def main(handover: Address | bytes, setting: Setting) -> None:
+    """Connect, say hello, wait for a job, carry it out.
+
+    It is the one job of a trio-parallel worker, and raises nothing: what happens in here is told
+    over the connection, or by the end of the process.
+    """
+    # It may have children of its own: they are of its group, and go with it.
+    multiprocessing.current_process()._config.pop("daemon", None)  # type: ignore[attr-defined]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+    try:
+        sock = connect(handover)
+    except OSError:
+        os._exit(1)  # the host has gone meanwhile
+    try:
+        _, fds, _, _ = socket.recv_fds(sock, 1, 2)
+    except OSError:
+        os._exit(1)
+    if len(fds) < 2:
+        os._exit(1)
+    lifeline, memory = fds
+    for fd in (lifeline, memory, sock.fileno()):
+        os.set_inheritable(fd, False)
+    with contextlib.suppress(OSError):
+        os.setsid()
+    hold_to_life(lifeline)
+    if setting.max_memory is not None:
+        limit_memory(setting.max_memory)
+    from ._port import Port, leave
+
+    port = Port(sock, ledger.Ledger(_memory.share(memory, ledger.SIZE)))
+    prepare(setting)
+    _say_hello(port)
+    if setting.has_loop and not select.select((sock,), (), (), IDLE)[0]:
+        from ._loop import warm_up
+
+        warm_up()
+    frames = _await_job(port)
+    try:
+        _carry_out(port, setting, frames)
+    except EOFError:
+        leave()
+    sys.stdout.flush()
+
+
+def limit_memory(most: int) -> None:
+    """Limit the data of this process, unless it is limited to less."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if hard != resource.RLIM_INFINITY:
+        most = min(most, hard)
+    if most < 1 << 63:  # what the system can count
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
+
+def prepare(setting: Setting) -> None:
+    """Import what the first message will need; what fails fails again, with the job."""
+    for module in setting.modules:
+        with contextlib.suppress(BaseException):
+            acquaint(importlib.import_module(module))
+    with contextlib.suppress(Exception):
+        importlib.import_module("actorvisor.bridge._child._station")
+        importlib.import_module(
+            "actorvisor.bridge._child._loop"
+            if setting.has_loop
+            else "actorvisor.bridge._child._blocking"
+        )
+
+
+def acquaint(module: ModuleType) -> None:
+    """Look at the services of a module once, as their first declaration would."""
+    for value in list(vars(module).values()):
+        with contextlib.suppress(Exception):
+            if isinstance(value, type) and issubclass(value, Service):
+                Application(value)
+
+
+def hold_to_life(lifeline: int) -> None:
+    """Let the kernel kill this process and its group when the host's process ends.
+
+    On Linux it needs nothing of this process, so that it works in a call that holds the GIL too.
+    Elsewhere a thread waits for it.
+    """
+    if sys.platform == "linux":
+        fcntl.fcntl(lifeline, _F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+        flags = fcntl.fcntl(lifeline, fcntl.F_GETFL)
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | os.O_ASYNC | os.O_NONBLOCK)
+        # Armed after the host's end had closed, it would never give a signal.
+        try:
+            if os.read(lifeline, 1) == b"":
+                os._exit(1)
+        except BlockingIOError:
+            return
+    else:  # pragma: no cover - tested by hand
+        watch(lifeline)
+
+
+def watch(lifeline: int) -> None:
+    """Wait for the end of the host's process in a thread, which needs the GIL now and then."""
+    import threading
+
+    def wait() -> None:
+        with contextlib.suppress(OSError):
+            os.read(lifeline, 1)
+        with contextlib.suppress(OSError):
+            os.killpg(os.getpgrp(), signal.SIGKILL)
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True, name="actorvisor lifeline").start()
+
+
+def _say_hello(port: Any) -> None:
+    """Say which process this is, by a descriptor of it where there are any."""
+    from .._sockets import send_with
+    from ._port import leave
+
+    data = f.encode(f.HELLO, os.getpid())
+    port.outbox.frame(data)
+    if hasattr(os, "pidfd_open"):
+        fd = os.pidfd_open(os.getpid())
+        try:
+            port.outbox.sent(send_with(port.sock, data, fd))
+        except OSError:
+            leave()
+        finally:
+            os.close(fd)
+    port.flush_all()
+
+
+def _await_job(port: Any) -> list[f.Frame]:
+    from ._port import leave
+
+    frames: list[f.Frame] = []
+    while not frames:
+        try:
+            frames = port.receive(block=True)
+        except (EOFError, OSError):
+            leave()  # nobody needs this process any more
+    return frames
+
+
+def _carry_out(port: Any, setting: Setting, frames: list[f.Frame]) -> None:
+    job = Job(*_memory.decode(port.codec, frames[0][2]))
+    logging.getLogger().setLevel(job.log_level)
+    if setting.has_loop:
+        from ._loop import LoopStation as Station
+    else:
+        from ._blocking import BlockingStation as Station  # type: ignore[assignment]
+    station = Station(port, job)
+    application = station.open()
+    if application is not None:
+        station.work(application, frames[1:])

@@ -1,0 +1,1 @@
+"""The wire, sans-IO: bytes in, frames out; nothing here opens, waits or reads a clock."""

@@ -1,0 +1,1 @@
+"""What actorvisor costs, as ratios to what trio itself costs: `python -m benchmarks --help`."""

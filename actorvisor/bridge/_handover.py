@@ -1,21 +1,25 @@
 """How a worker gets its end of the private connection (P1).
 
-On Linux it connects to an abstract socket, of which no file is left, and proves a token that only
-it has before a byte of it is looked at. Elsewhere the end of a socket pair is handed over with
-the job. Everything else, the shared memory and the lifeline, follows by that connection.
+It connects to a socket made for it alone, and proves a token that only it has before a byte of it
+is looked at. On Linux the socket's name is abstract, of which no file is left; elsewhere it is a
+file in this process's own folder, removed with the listener. Everything else, the shared memory
+and the lifeline, follows by that connection.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-import pickle
 import secrets
 import socket
 import sys
-from multiprocessing.reduction import ForkingPickler
-from typing import Final, NamedTuple
+from multiprocessing import util
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from . import _folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 TOKEN_SIZE: Final = 32
 
@@ -27,7 +31,7 @@ class Address(NamedTuple):
     """Where a worker connects to, and what it proves.
 
     Attributes:
-        name: the name of an abstract socket.
+        name: the socket's name.
         token: to be sent first.
     """
 
@@ -35,42 +39,43 @@ class Address(NamedTuple):
     token: bytes
 
 
-def listen() -> tuple[socket.socket, Address]:
-    """A socket that one worker shall connect to; it does not block."""
-    name = b"\0actorvisor-%d-%s" % (os.getpid(), secrets.token_hex(16).encode())
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
+@contextlib.contextmanager
+def listen() -> Iterator[tuple[socket.socket, Address]]:
+    """A socket that one worker shall connect to; it does not block, and is closed at the end.
+
+    It may be closed before.
+    """
+    name = _abstract() if has_abstract_sockets else _in_folder()
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         listener.bind(name)
+        if not has_abstract_sockets:
+            stack.callback(_remove, name)
         listener.listen(8)
         listener.setblocking(False)
-    except BaseException:
-        listener.close()
-        raise
-    return listener, Address(name, secrets.token_bytes(TOKEN_SIZE))
+        yield listener, Address(name, secrets.token_bytes(TOKEN_SIZE))
 
 
-def pair() -> tuple[socket.socket, bytes]:
-    """A connection, and its other end as it is handed over with a job."""
-    _folder.make()  # an end of it waits there to be fetched
-    mine, other = socket.socketpair()
-    try:
-        return mine, bytes(ForkingPickler.dumps(other))
-    except BaseException:
-        mine.close()
-        raise
-    finally:
-        other.close()
+def _abstract() -> bytes:
+    return b"\0actorvisor-%d-%s" % (os.getpid(), secrets.token_hex(16).encode())
 
 
-def connect(handover: Address | bytes) -> socket.socket:
-    """In the worker: the connection that was handed over."""
-    if isinstance(handover, bytes):
-        pair: socket.socket = pickle.loads(handover)
-        return pair
+def _in_folder() -> bytes:
+    _folder.make()
+    return os.fsencode(os.path.join(util.get_temp_dir(), f"worker-{secrets.token_hex(4)}"))
+
+
+def _remove(name: bytes) -> None:
+    with contextlib.suppress(FileNotFoundError):  # somebody may have tidied up
+        os.unlink(name)
+
+
+def connect(address: Address) -> socket.socket:
+    """In the worker: the connection."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        sock.connect(handover.name)
-        sock.sendall(handover.token)
+        sock.connect(address.name)
+        sock.sendall(address.token)
     except BaseException:
         sock.close()
         raise

@@ -101,26 +101,14 @@ class Worker:
         memory = _memory.create(ledger.SIZE)
         stack.callback(os.close, memory)
         shared = ledger.Ledger(_memory.share(os.dup(memory), ledger.SIZE))
-        sock: socket.socket | None = None
-        listener: socket.socket | None = None
-        handed: handover.Address | bytes
-        if handover.has_abstract_sockets:
-            listener, handed = handover.listen()
-            stack.callback(listener.close)
-        else:
-            sock, handed = handover.pair()
-            stack.callback(sock.close)
-            sock.setblocking(False)
+        listener, address = stack.enter_context(handover.listen())
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._carry, handed, name="actorvisor worker")
+            nursery.start_soon(self._carry, address, name="actorvisor worker")
             try:
                 with trio.CancelScope() as self._hello:
-                    if listener is not None:
-                        assert isinstance(handed, handover.Address)
-                        sock = await _accept(listener, handed.token)
-                        stack.callback(sock.close)
-                        listener.close()
-                    assert sock is not None
+                    sock = await _accept(listener, address.token)
+                    stack.callback(sock.close)
+                    listener.close()
                     socket.send_fds(sock, [b"\0"], [lifeline.fileno(), memory])
                     lifeline.close()
                     self.link = Link(sock, shared, nursery)
@@ -170,7 +158,7 @@ class Worker:
     def _taken_status(self) -> int | None:
         return None if self._process is None else self._process.exitcode
 
-    async def _carry(self, handed: handover.Address | bytes) -> None:
+    async def _carry(self, address: handover.Address) -> None:
         """The one job of this worker's own context: until the process has ended."""
         _forget_stdin()
         try:
@@ -184,7 +172,7 @@ class Worker:
                 with self._job:
                     await context.run_sync(
                         main,
-                        handed,
+                        address,
                         self._setting,
                         kill_on_cancel=True,
                         limiter=trio.CapacityLimiter(1),

@@ -16,12 +16,7 @@ import trio.testing
 import actorvisor as av
 from actorvisor.bridge import _handover as handover, _worker
 
-pytestmark = [
-    pytest.mark.process,
-    pytest.mark.skipif(
-        not handover.has_abstract_sockets, reason="elsewhere there is no address to connect to"
-    ),
-]
+pytestmark = pytest.mark.process
 
 TOKEN = secrets.token_bytes(handover.TOKEN_SIZE)
 
@@ -32,11 +27,11 @@ def connect(address: handover.Address) -> socket.socket:
     return sock
 
 
-@contextlib.contextmanager
-def listening() -> Iterator[tuple[socket.socket, handover.Address]]:
-    listener, address = handover.listen()
-    with listener:
-        yield listener, address
+@pytest.fixture(params=["abstract", "file"], autouse=True)
+def kind_of_name(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "abstract" and not handover.has_abstract_sockets:
+        pytest.skip("only Linux has sockets whose name is no file")
+    monkeypatch.setattr(handover, "has_abstract_sockets", request.param == "abstract")
 
 
 async def refused(sock: socket.socket) -> bool:
@@ -62,7 +57,7 @@ async def test_a_stranger_is_refused_and_the_worker_is_not_kept_waiting(
 ) -> None:
     # P1: refused, logged, and costs nothing; the one that has the token gets in meanwhile
     caplog.set_level(logging.WARNING, "actorvisor.bridge")
-    with listening() as (listener, address), contextlib.ExitStack() as stack:
+    with handover.listen() as (listener, address), contextlib.ExitStack() as stack:
         right = handover.Address(address.name, TOKEN)
         stranger = stack.enter_context(connect(right))
         with contextlib.suppress(BrokenPipeError, ConnectionResetError, BlockingIOError):
@@ -89,11 +84,22 @@ async def test_a_stranger_is_refused_and_the_worker_is_not_kept_waiting(
     assert "stranger" in caplog.text
 
 
+def test_no_file_is_left_and_only_the_owner_may_look() -> None:
+    # P1
+    with handover.listen() as (_, address):
+        if handover.has_abstract_sockets:
+            assert address.name[0] == 0
+            return
+        assert os.stat(os.path.dirname(address.name)).st_mode & 0o077 == 0
+        assert os.path.exists(address.name)
+    assert not os.path.exists(address.name)
+
+
 async def test_a_slow_drip_of_bytes_is_cut_off(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     # P1: who sends byte by byte gets no more time for it than anybody else
-    with listening() as (listener, address), contextlib.ExitStack() as stack:
+    with handover.listen() as (listener, address), contextlib.ExitStack() as stack:
         stranger = stack.enter_context(connect(address))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_worker._accept, listener, TOKEN)
@@ -109,7 +115,7 @@ async def test_a_slow_drip_of_bytes_is_cut_off(
 
 async def test_a_flood_of_strangers_does_not_keep_the_worker_out() -> None:
     # P1: of very many that say nothing, the oldest are refused
-    with listening() as (listener, address), contextlib.ExitStack() as stack:
+    with handover.listen() as (listener, address), contextlib.ExitStack() as stack:
         right = handover.Address(address.name, TOKEN)
         before = len(os.listdir("/proc/self/fd"))
         async with trio.open_nursery() as nursery:
@@ -146,11 +152,12 @@ async def test_a_service_starts_though_strangers_come_first(
     strangers: list[socket.socket] = []
     listen = handover.listen
 
-    def meddle() -> tuple[socket.socket, handover.Address]:
-        listener, address = listen()
-        strangers.append(connect(address))
-        strangers[-1].send(secrets.token_bytes(handover.TOKEN_SIZE))
-        return listener, address
+    @contextlib.contextmanager
+    def meddle() -> Iterator[tuple[socket.socket, handover.Address]]:
+        with listen() as (listener, address):
+            strangers.append(connect(address))
+            strangers[-1].send(secrets.token_bytes(handover.TOKEN_SIZE))
+            yield listener, address
 
     monkeypatch.setattr(handover, "listen", meddle)
     with trio.fail_after(60):

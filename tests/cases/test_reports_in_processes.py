@@ -495,20 +495,20 @@ async def test_tractor_346_a_broken_connection(make: Make, how: str) -> None:
 SETTING = Setting((), None, False)
 
 
-def _leaves_early(handed: Any) -> None:
-    main(handed, SETTING)
+def _leaves_early(address: handover.Address) -> None:
+    main(address, SETTING)
     os._exit(99)  # it came back
 
 
 @pytest.mark.parametrize("step", ["nobody listens", "closed", "no descriptors", "host gone"])
 def test_simpler_1396_a_worker_never_returns_into_other_code(step: str) -> None:
     # P2: whatever fails in its first lines, it ends there.
-    listener, address = handover.listen()
-    if step == "nobody listens":
-        listener.close()
-    process = multiprocessing.get_context("spawn").Process(target=_leaves_early, args=[address])
-    process.start()
-    with contextlib.closing(listener):
+    spawn = multiprocessing.get_context("spawn")
+    with handover.listen() as (listener, address):
+        process = spawn.Process(target=_leaves_early, args=[address])
+        if step == "nobody listens":
+            listener.close()
+        process.start()
         if step != "nobody listens":
             listener.settimeout(30)
             sock, _ = listener.accept()
@@ -789,7 +789,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize(
-    ("kind", "how"), [("ProcessExecutor", "abstract"), ("AsyncProcessExecutor", "pair")]
+    ("kind", "how"), [("ProcessExecutor", "abstract"), ("AsyncProcessExecutor", "file")]
 )
 def test_tractor_473_names_over_the_limit(kind: str, how: str, tmp_path: Path) -> None:
     # P1: no name of a socket has the temporary folder's in it.

@@ -32,7 +32,7 @@ IDLE: Final = 0.02
 _F_SETSIG: Final = 10  # of Linux; the module has no name for it
 
 
-def main(handover: Address | bytes, setting: Setting) -> None:
+def main(address: Address, setting: Setting) -> None:
     """Connect, say hello, wait for a job, carry it out.
 
     It is the one job of a trio-parallel worker, and raises nothing: what happens in here is told
@@ -44,7 +44,7 @@ def main(handover: Address | bytes, setting: Setting) -> None:
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     try:
-        sock = connect(handover)
+        sock = connect(address)
     except OSError:
         os._exit(1)  # the host has gone meanwhile
     try:

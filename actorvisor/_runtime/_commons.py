@@ -6,13 +6,15 @@ import random
 import secrets
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import trio
 
+from .._core._describe import describe
 from .._errors import ServiceStopped
+from ..abc import Executor
 from ._events import EventStream
 from ._inbox import Turns
 from ._logging import NotificationLog, wanted
@@ -106,7 +108,12 @@ class Commons:
         standbys: worker processes that wait for a job.
     """
 
-    def __init__(self, generator: random.Random | None, max_abandoned: int) -> None:
+    def __init__(
+        self,
+        generator: random.Random | None,
+        max_abandoned: int,
+        executors: Callable[[Executor], Executor] | None,
+    ) -> None:
         self.cells: dict[str, Cell] = {}
         self.events: EventStream = EventStream(NotificationLog(), wanted)
         self.random: random.Random = random.Random() if generator is None else generator
@@ -119,6 +126,29 @@ class Commons:
         self.turns: Turns = Turns()
         self.nursery: trio.Nursery | None = None
         self.standbys: int = 0
+        self._substitute = executors
+        self._substitutes: dict[Executor, Executor] = {}
+
+    def executor_for(self, declared: Executor) -> Executor:
+        """What carries out what was declared with an executor: that one, or its substitute.
+
+        Raises:
+            TypeError: the substitute is no executor, or not of the same kind.
+        """
+        if self._substitute is None:
+            return declared
+        found = self._substitutes.get(declared)
+        if found is None:
+            found = self._substitute(declared)
+            if not isinstance(found, Executor):
+                raise TypeError(f"executors= must give an Executor's value, not {describe(found)}")
+            if _kind(found) != _kind(declared):
+                raise TypeError(
+                    f"executors= gave {describe(found)} for {describe(declared)}: has_loop, "
+                    "has_thread and is_remote must be the same"
+                )
+            self._substitutes[declared] = found
+        return found
 
     def name_of(self, cell: Cell) -> tuple[bytes, int]:
         """What names an identity in a ref that is sent to another process."""
@@ -146,3 +176,7 @@ class Commons:
             del self.cells[cell.path]
         if cell.mailbox is not None:
             self.past += cell.mailbox.statistics()
+
+
+def _kind(executor: Executor) -> tuple[bool, bool, bool]:
+    return executor.has_loop, executor.has_thread, executor.is_remote

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random as random_module
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from threading import get_ident
 from types import TracebackType
@@ -20,7 +20,7 @@ from .._core._lifecycle import State
 from .._core._messages import Stopped, is_failure
 from .._core._spec import MAX_RESTARTS, WITHIN, ChildSpec, OnLimit, SupervisorSpec
 from .._errors import StartFailed
-from ..abc import Service
+from ..abc import Executor, Service
 from ._cell import Cell
 from ._commons import MAX_ABANDONED, Commons
 from ._declaration import DRAIN, Application, Supervisor, check_children, check_drain
@@ -29,7 +29,7 @@ from ._inside import find
 from ._pool import Declaration, Pool  # noqa: TC001 - the docs resolve annotations at run time
 from ._ref import Ref, SupervisorRef, note_origin, ref_to, root_error, start_error
 from ._requests import DrainRequest
-from ._supervisor import SupervisorActor, below
+from ._supervisor import SupervisorActor, below, find_executors
 
 if TYPE_CHECKING:
     from .._core._tree import TreeNode
@@ -195,6 +195,8 @@ class open_host:  # it is used like a function, and must be a class (H7)
         cancel_grace: seconds for an orderly stop when the block is cancelled.
         random: draws the jitter of backoffs; give a seeded one for reproducible delays.
         max_abandoned: abandoned threads that it bears before thread services fail to start.
+        executors: what carries out in an executor's stead, of the same kind; asked once for each
+            that is declared. For tests, which simulate, record, or inject faults.
 
     Raises:
         BaseExceptionGroup: something that crashed reached the host; an ExceptionGroup where
@@ -212,6 +214,7 @@ class open_host:  # it is used like a function, and must be a class (H7)
         cancel_grace: float = CANCEL_GRACE,
         random: random_module.Random | None = None,
         max_abandoned: int = MAX_ABANDONED,
+        executors: Callable[[Executor], Executor] | None = None,
     ) -> None:
         self._children = check_children(children)
         self._rules = SupervisorSpec(
@@ -224,6 +227,9 @@ class open_host:  # it is used like a function, and must be a class (H7)
             raise TypeError(f"random= must be a random.Random, not {random!r}")
         self._random = random
         self._max_abandoned = check_count("max_abandoned=", max_abandoned, least=0)
+        if executors is not None and not callable(executors):
+            raise TypeError(f"executors= must be a function of an executor, not {executors!r}")
+        self._executors = executors
         self._manager: Any = None
         self._root: SupervisorActor
         self._ended: trio.Event
@@ -235,9 +241,10 @@ class open_host:  # it is used like a function, and must be a class (H7)
         if self._manager is not None:
             raise RuntimeError("this open_host() was entered before; call open_host() again")
         check_main_guard()
+        commons = Commons(self._random, self._max_abandoned, self._executors)
+        find_executors(commons, self._children)
         self._manager = trio.open_nursery()
         nursery: trio.Nursery = await self._manager.__aenter__()
-        commons = Commons(self._random, self._max_abandoned)
         record = Child(ChildSpec(name=NAME), declared=True, window=None)
         cell = Cell(Supervisor(name=NAME), record, None, NAME, commons)
         root = cell.actor = SupervisorActor(cell, self._rules, self._children, "host")

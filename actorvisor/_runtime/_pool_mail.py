@@ -161,7 +161,8 @@ class PoolMailbox(Mailbox):
         self.dispatch: Dispatch[Envelope] = Dispatch(pool.size, keyed=keyed)
         self.members: dict[int, Member] = {}
         # Its members' mail is of that kind, and knows how to encode what crosses a process.
-        kind = pool.app.executor.mailbox(cell.path, 1, "wait", cell.commons)
+        executor = cell.commons.executor_for(pool.app.executor)
+        kind = executor.mailbox(cell.path, 1, "wait", cell.commons)
         self._crossing: Mailbox | None = kind
         self._actor = actor
         self._key: Callable[..., object] | None = pool.key

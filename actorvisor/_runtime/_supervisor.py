@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Literal, assert_never
 
@@ -116,6 +116,7 @@ class SupervisorActor:
                 "tell a service to start it"
             )
         self.supervision.spec.check_child(declaration.spec, self.cell.path)
+        find_executors(self._commons, (declaration,))
         await trio.lowlevel.checkpoint_if_cancelled()
         call = Call(self.cell.child_path(declaration.name))
         if not self._alive:
@@ -430,7 +431,8 @@ class SupervisorActor:
         cell = Cell(declaration, record, self, self.cell.child_path(name), self._commons)
         if isinstance(declaration, Application):
             of = cell.path, declaration.mailbox, declaration.overflow, self._commons
-            cell.mailbox = declaration.executor.mailbox(*of) or Mailbox(*of)
+            executor = self._commons.executor_for(declaration.executor)
+            cell.mailbox = executor.mailbox(*of) or Mailbox(*of)
         elif isinstance(declaration, Supervisor):
             cell.actor = SupervisorActor(cell, declaration.rules, declaration.children)
         else:
@@ -453,7 +455,7 @@ class SupervisorActor:
             self._nursery.start_soon(cell.actor.run, self.inbox, incarnation, name=cell.path)
             return
         assert isinstance(cell.declaration, Application)
-        executor = cell.declaration.executor
+        executor = self._commons.executor_for(cell.declaration.executor)
         actor = self._executors.get(executor)
         if actor is None:
             actor = self._executors[executor] = ExecutorActor(
@@ -473,7 +475,8 @@ class SupervisorActor:
                 cell.actor.inbox.put(c.ShutDown(command.final, command.grace))
             return
         assert isinstance(cell.declaration, Application)
-        actor = self._executors.get(cell.declaration.executor)
+        executor = self._commons.executor_for(cell.declaration.executor)
+        actor = self._executors.get(executor)
         if actor is not None:  # else it has failed, and that is on its way to us
             actor.inbox.put(command)
 
@@ -543,3 +546,18 @@ def _end_watches(cell: Cell) -> None:
         if watcher.watching is not None:
             watcher.watching.pop(cell, None)
     cell.watchers = None
+
+
+def find_executors(commons: Commons, declarations: Iterable[Declaration]) -> None:
+    """Find out what carries out all that is declared, before anything of it begins.
+
+    Raises:
+        TypeError: a substitute cannot.
+    """
+    for declaration in declarations:
+        if isinstance(declaration, Application):
+            commons.executor_for(declaration.executor)
+        elif isinstance(declaration, Supervisor):
+            find_executors(commons, declaration.children)
+        else:
+            commons.executor_for(declaration.app.executor)

@@ -15,6 +15,7 @@ import trio
 from .._core._describe import describe
 from .._errors import ServiceStopped
 from ..abc import Executor
+from ._crossing import Crossing, crossing
 from ._events import EventStream
 from ._inbox import Turns
 from ._logging import NotificationLog, wanted
@@ -105,6 +106,7 @@ class Commons:
         max_abandoned: how many of them it bears.
         turns: gives the actors their turns.
         nursery: where calls from threads are carried out; None before and after.
+        crossing: how threads reach the host's loop.
         standbys: worker processes that wait for a job.
     """
 
@@ -125,6 +127,7 @@ class Commons:
         self.max_abandoned: int = max_abandoned
         self.turns: Turns = Turns()
         self.nursery: trio.Nursery | None = None
+        self.crossing: Crossing = crossing.get()
         self.standbys: int = 0
         self._substitute = executors
         self._substitutes: dict[Executor, Executor] = {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import queue
 from collections.abc import Callable, Coroutine, Mapping
 from threading import get_ident
 from typing import (
@@ -44,6 +43,7 @@ from ._waits import ASKS, ENDS, ROOM, begin_wait, fence, handling
 
 if TYPE_CHECKING:
     from ._cell import Cell
+    from ._crossing import Answers, Crossing
     from ._declaration import Application, ServiceKind, Supervisor
     from ._pool import Pool
 
@@ -63,11 +63,13 @@ class Loop(Protocol):
         thread: its thread.
         token: of its run.
         nursery: where they are carried out; None before and after.
+        crossing: how threads reach it.
     """
 
     thread: int
     token: trio.lowlevel.TrioToken
     nursery: trio.Nursery | None
+    crossing: Crossing
 
 
 class _Control:
@@ -718,10 +720,9 @@ def block_on(
         )
     # It takes the caller's context along: who sends, and who waits (L4, M10).
     context = contextvars.copy_context()
-    answers: queue.SimpleQueue[outcome.Outcome[Any]] = queue.SimpleQueue()
 
     @trio.lowlevel.enable_ki_protection
-    async def carry_out() -> None:
+    async def carry_out(answers: Answers) -> None:
         try:
             result: outcome.Outcome[Any] = outcome.Value(await function(*args, **kwargs))
         except trio.Cancelled:
@@ -735,7 +736,7 @@ def block_on(
 
     refuse = fence.get()
 
-    def begin() -> None:
+    def begin(answers: Answers) -> None:
         nursery = commons.nursery
         try:
             if refuse is not None:
@@ -748,11 +749,10 @@ def block_on(
                 outcome.Error(ServiceStopped(cell.path, None, "is gone: its host has ended"))
             )
         else:
-            context.run(nursery.start_soon, carry_out)
+            context.run(nursery.start_soon, carry_out, answers)
 
     with contextlib.suppress(trio.RunFinishedError):
-        commons.token.run_sync_soon(begin)
-        return answers.get().unwrap()
+        return commons.crossing.call(commons.token, begin).unwrap()
     raise ServiceStopped(cell.path, None, "is gone: its host has ended")
 
 

@@ -11,13 +11,12 @@ import contextlib
 import contextvars
 import functools
 import math
-import queue
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from threading import get_ident
 from types import CoroutineType
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import outcome
 import trio
@@ -26,6 +25,7 @@ from .._core._checks import check_count
 from .._core._messages import Abandoned, Completed, Crashed, ExitReason, Stopped
 from .._errors import Rejection, ServiceAbandoned, ThreadLimitReached
 from .._runtime._channel import Channel
+from .._runtime._crossing import Answers, Crossing, crossing
 from .._runtime._declaration import is_async
 from .._runtime._incarnation import Incarnation, clear_frames, crashed
 from .._runtime._inside import Bench, Promise, current
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from .._runtime._mailbox import Envelope
     from .._runtime._ref import Ref, SupervisorRef
     from ..abc import Service
-
-_Answers: TypeAlias = "queue.SimpleQueue[outcome.Outcome[Any]]"
 
 
 @final
@@ -128,9 +126,11 @@ class ThreadInside:
         stopping: whether it was told to stop, or has told so itself; also for a thread that was
             left behind, so that it ends.
         abandoned: whether it was left behind.
+        crossing: how its threads and its host's loop reach each other.
     """
 
     def __init__(self, life: ThreadLife) -> None:
+        self.crossing: Crossing = crossing.get()
         self._life = life
         self._token = trio.lowlevel.current_trio_token()
         self._loop_thread = get_ident()
@@ -152,8 +152,8 @@ class ThreadInside:
         if self.abandoned:
             raise ServiceAbandoned(self._life.path)
 
-    def ask(self, function: Callable[[_Answers], None]) -> Any:
-        """Let the loop do something that puts its answer into a queue, and wait for that.
+    def ask(self, function: Callable[[Answers], None]) -> Any:
+        """Let the loop do something that puts its answer where we wait for it.
 
         Raises:
             ServiceAbandoned: the thread was left behind.
@@ -165,12 +165,11 @@ class ThreadInside:
                 f"{self._life.path} runs in a thread: what its service can do from inside is not "
                 "for the host's loop, which it would block for ever"
             )
-        answers: _Answers = queue.SimpleQueue()
         try:
-            self._token.run_sync_soon(self._life.hear, function, answers)
+            answer = self.crossing.call(self._token, self._life.hear, function)
         except trio.RunFinishedError:
             raise ServiceAbandoned(self._life.path) from None
-        return answers.get().unwrap()
+        return answer.unwrap()
 
     def call(self, function: Callable[..., Any], *args: Any) -> Any:
         """Let the loop call a function, and wait for what it returns."""
@@ -302,11 +301,11 @@ class ThreadLife(Bench, Life):
         # Errors that came after the reason.
         self._late_errors: list[BaseException] = []
         # Who waits for the next message, and hands over to the reader's task.
-        self._wanted: Channel[_Answers] = Channel()
-        self._waiting: _Answers | None = None
+        self._wanted: Channel[Answers] = Channel()
+        self._waiting: Answers | None = None
         # Threads of start_soon that have not ended, and who waits for that.
         self._background = 0
-        self._alone: _Answers | None = None
+        self._alone: Answers | None = None
         self._nursery: trio.Nursery | None = None
 
     @property
@@ -349,7 +348,7 @@ class ThreadLife(Bench, Life):
     # --- from the thread, on the loop -----------------------------------------------------
 
     @trio.lowlevel.enable_ki_protection
-    def hear(self, function: Callable[[_Answers], None], answers: _Answers) -> None:
+    def hear(self, function: Callable[[Answers], None], answers: Answers) -> None:
         """Do what the thread asks for, unless it was left behind meanwhile.
 
         Invariant: every call is answered, now or by `_read_mail`, `_answer_alone` or `_abandon`.
@@ -382,7 +381,7 @@ class ThreadLife(Bench, Life):
         self._inside.stopping = True
         self._incarnation.mailbox.wake()
 
-    def next(self, answers: _Answers) -> None:
+    def next(self, answers: Answers) -> None:
         """Answer with the next message, as soon as there is one; None when it is to stop."""
         mailbox = self._incarnation.mailbox
         while not self._inside.stopping and mailbox.waiting:
@@ -396,7 +395,7 @@ class ThreadLife(Bench, Life):
             self._waiting = answers
             self._wanted.put(answers)
 
-    def read(self, answers: _Answers) -> None:
+    def read(self, answers: Answers) -> None:
         """As `next`, for a `run`: what was read before is done."""
         if self._waiting is not None:
             raise trio.BusyResourceError(f"another thread of {self.path} reads its mailbox")
@@ -406,7 +405,7 @@ class ThreadLife(Bench, Life):
             mailbox.done(mailbox.in_hand, None)
         self.next(answers)
 
-    def finish(self, envelope: Envelope, result: outcome.Outcome[Any], answers: _Answers) -> None:
+    def finish(self, envelope: Envelope, result: outcome.Outcome[Any], answers: Answers) -> None:
         """A handler has returned or rejected: account for it, and go on to the next message."""
         mailbox = self._incarnation.mailbox
         if envelope is mailbox.in_hand:  # else it was blamed for a background thread's crash
@@ -416,7 +415,7 @@ class ThreadLife(Bench, Life):
                 mailbox.done(envelope, result.unwrap())
         self.next(answers)
 
-    def ending(self, reason: ExitReason, answers: _Answers) -> None:
+    def ending(self, reason: ExitReason, answers: Answers) -> None:
         """The work is over: account for it; answer once the background threads have ended too.
 
         The answer is the reason for `teardown`, or None when there is to be none.
@@ -449,7 +448,7 @@ class ThreadLife(Bench, Life):
             self._forced |= grace == 0
             self._wait.deadline = min(self._wait.deadline, trio.current_time() + grace)
 
-    def _answer_alone(self, answers: _Answers) -> None:
+    def _answer_alone(self, answers: Answers) -> None:
         has_teardown = self._incarnation.application.kind.has_teardown
         torn_down = has_teardown and self._set_up and not self._forced
         if not torn_down:
@@ -503,26 +502,18 @@ class ThreadLife(Bench, Life):
         The place has counted the thread already; what is left behind is counted by the host.
         """
         place, commons, path = self._place, self._incarnation.cell.commons, self.path
-        token = commons.token
 
-        def gone(result: outcome.Outcome[Any]) -> None:
+        def ended(result: outcome.Outcome[Any]) -> None:
             thread.result = result
             if thread.left:
                 commons.abandoned -= 1
                 logger.info("an abandoned thread of %s has ended", path)
 
-        def in_thread() -> None:
-            result = outcome.capture(function)
-            with contextlib.suppress(trio.RunFinishedError):  # left behind, and its host is gone
-                token.run_sync_soon(gone, result)
-
         made = False
         try:
             await trio.lowlevel.checkpoint_if_cancelled()
             made = True  # nothing can cancel it between here and there
-            await trio.to_thread.run_sync(
-                in_thread, abandon_on_cancel=True, limiter=place.limiter, thread_name=path
-            )
+            await self._inside.crossing.run(function, ended, limiter=place.limiter, name=path)
         except (OSError, RuntimeError) as error:  # no thread could be made (L3)
             thread.result = outcome.Error(error)
         except trio.Cancelled:

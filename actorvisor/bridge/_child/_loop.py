@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from ..._runtime._coroutine import CoroutineLife
+from ..._runtime._crossing import THREADS, Crossing
 from ..._runtime._inside import check_monitor, checked_timer, refuse_promise
 from ..._runtime._mailbox import Reply
 from ..._runtime._ref import Blocking, block_on
@@ -122,6 +123,7 @@ class LoopStation(Station):
         self.thread = get_ident()
         self.token: trio.lowlevel.TrioToken
         self.nursery: trio.Nursery | None = None
+        self.crossing: Crossing = THREADS
         self.mail: LoopMail = LoopMail(self)  # pyright: ignore[reportIncompatibleVariableOverride]
         self.life: LoopLife | None = None
         self._flusher: trio.lowlevel.Task | None = None

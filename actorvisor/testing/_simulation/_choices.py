@@ -82,7 +82,9 @@ class Scheduled:
             return min(picked, len(ready) - 1)
         place = self._first(ready)
         if self._choice in self._demote:
-            self._behind[ready[place]] = len(self._behind) + 1 + max(self._behind.values(), default=0)
+            self._behind[ready[place]] = (
+                len(self._behind) + 1 + max(self._behind.values(), default=0)
+            )
             place = self._first(ready)
         return place
 

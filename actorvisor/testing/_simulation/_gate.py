@@ -29,9 +29,7 @@ _Ts = TypeVarTuple("_Ts")
 SHOWN: Final = 8
 """Tasks that are named when a simulation goes round and round."""
 
-_gate: contextvars.ContextVar[Gate | None] = contextvars.ContextVar(
-    "actorvisor.gate", default=None
-)
+_gate: contextvars.ContextVar[Gate | None] = contextvars.ContextVar("actorvisor.gate", default=None)
 _process: contextvars.ContextVar[Process | None] = contextvars.ContextVar(
     "actorvisor.process", default=None
 )
@@ -64,7 +62,7 @@ class Process:
     def start_soon(
         self,
         function: Callable[[Unpack[_Ts]], Awaitable[object]],
-        *args: Unpack[_Ts],
+        *args: *_Ts,
         name: str | None = None,
     ) -> None:
         """Start a task of it; what that starts is of it, too.
@@ -73,9 +71,8 @@ class Process:
         """
         context = contextvars.copy_context()
         context.run(_process.set, self)
-        context.run(
-            self._gate.nursery.start_soon, self._run, function, args, name=name or self.name
-        )
+        start: Callable[..., None] = self._gate.nursery.start_soon
+        context.run(start, self._run, function, args, name=name or self.name)
 
     async def _run(
         self, function: Callable[..., Awaitable[object]], args: tuple[object, ...]
@@ -146,7 +143,7 @@ class Gate(trio.abc.Instrument):
         if task.context.get(_gate) is self:
             self._numbers[task] = self._spawned
             self._spawned += 1
-            task.coro = _outer(self, task, task.coro)
+            task.coro = _outer(self, task, task.coro)  # type: ignore[assignment]
 
     def task_exited(self, task: trio.lowlevel.Task) -> None:
         """Forget a task."""
@@ -170,7 +167,8 @@ class Gate(trio.abc.Instrument):
         """Start the first task of the simulation."""
         context = contextvars.copy_context()
         context.run(_gate.set, self)
-        context.run(self.nursery.start_soon, function, name="main")
+        start: Callable[..., None] = self.nursery.start_soon
+        context.run(start, function, name="main")
 
     # --- the scheduler --------------------------------------------------------------------
 
@@ -303,7 +301,7 @@ def _no_abort(_: object) -> trio.lowlevel.Abort:
 def _at_gate(gate: Gate, task: trio.lowlevel.Task) -> Generator[Any, Any, None]:
     if not gate.open:
         gate.park(task)
-        yield from trio.lowlevel.wait_task_rescheduled(_no_abort).__await__()
+        yield from trio.lowlevel.wait_task_rescheduled(_no_abort).__await__()  # noqa: ASYNC105
 
 
 @types.coroutine
@@ -328,7 +326,5 @@ def _drive(
         yield from _at_gate(gate, task)
 
 
-async def _outer(
-    gate: Gate, task: trio.lowlevel.Task, inner: Coroutine[Any, Any, Any]
-) -> Any:
+async def _outer(gate: Gate, task: trio.lowlevel.Task, inner: Coroutine[Any, Any, Any]) -> Any:
     return await _drive(gate, task, inner)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 from ..._core._checks import check_count
 
@@ -33,9 +33,12 @@ class Schedule:
         for name in ("demote", "skip_time"):
             object.__setattr__(self, name, _numbers(f"Schedule({name}=)", getattr(self, name)))
         picks: dict[int, int] = {}
-        for pick in self.picks:
+        given: Iterable[Any] = self.picks
+        for pick in given:
             if not isinstance(pick, tuple) or len(pick) != 2:
-                raise TypeError(f"Schedule(picks=) takes pairs of a choice and a pick, not {pick!r}")
+                raise TypeError(
+                    f"Schedule(picks=) takes pairs of a choice and a pick, not {pick!r}"
+                )
             choice, picked = (check_count("Schedule(picks=)", one, least=0) for one in pick)
             if choice in picks:
                 raise ValueError(f"Schedule(picks=) has two picks for choice {choice}")

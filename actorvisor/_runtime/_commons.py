@@ -172,6 +172,10 @@ class Commons:
         if cell is not None:
             self.events.dead_letter(cell, envelope, why, reason)
 
+    def adopt(self, cell: Cell) -> None:
+        """An identity comes to be; it has a name from now on."""
+        self.cells[cell.path] = cell
+
     def forget(self, cell: Cell) -> None:
         """A name is free; its account is added to that of the past."""
         cell.forgotten = True

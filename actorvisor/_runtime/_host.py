@@ -230,6 +230,8 @@ class open_host:  # it is used like a function, and must be a class (H7)
         if executors is not None and not callable(executors):
             raise TypeError(f"executors= must be a function of an executor, not {executors!r}")
         self._executors = executors
+        # A recording gives another one, which tells of what happens (`actorvisor.testing`).
+        self._commons: Callable[..., Commons] = Commons
         self._manager: Any = None
         self._root: SupervisorActor
         self._ended: trio.Event
@@ -241,7 +243,7 @@ class open_host:  # it is used like a function, and must be a class (H7)
         if self._manager is not None:
             raise RuntimeError("this open_host() was entered before; call open_host() again")
         check_main_guard()
-        commons = Commons(self._random, self._max_abandoned, self._executors)
+        commons = self._commons(self._random, self._max_abandoned, self._executors)
         find_executors(commons, self._children)
         self._manager = trio.open_nursery()
         nursery: trio.Nursery = await self._manager.__aenter__()
@@ -249,7 +251,7 @@ class open_host:  # it is used like a function, and must be a class (H7)
         cell = Cell(Supervisor(name=NAME), record, None, NAME, commons)
         root = cell.actor = SupervisorActor(cell, self._rules, self._children, "host")
         root.up = trio.Event()
-        commons.cells[NAME] = cell
+        commons.adopt(cell)
         self._root, self._ended, self._body = root, trio.Event(), trio.CancelScope()
         nursery.start_soon(self._live, name=NAME)
         self._body.__enter__()

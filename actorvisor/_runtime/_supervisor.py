@@ -444,7 +444,7 @@ class SupervisorActor:
             if self._new.call.wait is not None:
                 self._new.call.wait.edge = Edge(cell, "up", "waits for the start of")
         self.cells[name] = cell
-        self._commons.cells[cell.path] = cell
+        self._commons.adopt(cell)
 
     def _start_life(self, cell: Cell, incarnation: int) -> None:
         mailbox = cell.mailbox

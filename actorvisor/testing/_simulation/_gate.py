@@ -163,6 +163,12 @@ class Gate(trio.abc.Instrument):
         """A task's number, in the order of their making; None for one that is not gated."""
         return self._numbers.get(task)
 
+    def fail(self, error: Exception) -> None:
+        """The simulation cannot go on."""
+        if self.failure is None:
+            self.failure = error
+        self.nursery.cancel_scope.cancel()
+
     def start(self, function: Callable[[], Awaitable[object]]) -> None:
         """Start the first task of the simulation."""
         context = contextvars.copy_context()

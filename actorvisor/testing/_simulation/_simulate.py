@@ -12,8 +12,10 @@ from trio.testing import MockClock
 
 from ..._core._checks import check_count
 from ..._core._describe import describe
+from ..._runtime._crossing import crossing
 from ..._runtime._declaration import is_async
 from .._failures import OutsideSimulation
+from ._baton import Baton
 from ._choices import Choice, Chooser, RandomWalk, Recorded, Scheduled
 from ._gate import Gate
 from ._schedule import Schedule
@@ -189,6 +191,7 @@ class _Simulation(Generic[_T]):
                 gate.nursery.cancel_scope.cancel()
 
         async def enter() -> None:
+            crossing.set(Baton(gate))
             async with trio.open_nursery() as gate.nursery:
                 gate.nursery.start_soon(gate.run, name="gate")
                 gate.start(main)

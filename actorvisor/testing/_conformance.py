@@ -9,7 +9,8 @@ from typing import Final, final
 from .._core._checks import check_seconds
 from ..abc import Executor
 from . import _executor_life, _executor_loops, _executor_mail
-from ._scene import RuleBroken as RuleBroken, Scene, open_scene
+from ._scene import Scene, open_scene
+from ._violations import RuleBroken as RuleBroken
 
 PATIENCE: Final = 10.0
 """Seconds that a single expectation may take to come true."""

@@ -26,6 +26,7 @@ from .._runtime._host import Host, open_host
 from .._runtime._mailbox import MailStatistics
 from ._leash import Cut, Leash
 from ._players import Stage, cast_for
+from ._violations import RuleBroken, Violation
 
 if TYPE_CHECKING:
     from .._runtime._events import Events
@@ -33,25 +34,6 @@ if TYPE_CHECKING:
     from ..abc import Executor
 
 PAUSE: Final = 0.002
-
-
-class RuleBroken(AssertionError):
-    """An executor does not do what the contract says.
-
-    Attributes:
-        rule: the rule's number, such as ``M5``.
-        expected: what it says, in words.
-        found: what was found instead.
-    """
-
-    def __init__(self, rule: str, expected: str, found: str) -> None:
-        super().__init__(rule, expected, found)
-        self.rule = rule
-        self.expected = expected
-        self.found = found
-
-    def __str__(self) -> str:
-        return f"{self.rule} is broken: {self.expected}; found: {self.found}"
 
 
 class Answer:
@@ -109,7 +91,7 @@ class Scene:
 
     def broken(self, found: str) -> RuleBroken:
         """The error that says that it is not so."""
-        return RuleBroken(self._rule, self._expected, found)
+        return RuleBroken(Violation(self._rule, self._expected, found))
 
     def check(self, is_so: bool, found: object) -> None:
         """Fail unless it is so."""
@@ -244,11 +226,10 @@ class Scene:
         for path, mail in {**statistics.mailboxes, "all mail": statistics.mail}.items():
             parts = mail.handled + mail.rejected + mail.withdrawn + mail.dead_letters
             if mail.accepted != parts + mail.waiting + mail.in_hand:
-                raise RuleBroken(
-                    "M7",
-                    "accepted = handled + rejected + withdrawn + dead letters + waiting + in hand",
-                    f"{path}: {mail}",
+                expected = (
+                    "accepted = handled + rejected + withdrawn + dead letters + waiting + in hand"
                 )
+                raise RuleBroken(Violation("M7", expected, f"{path}: {mail}"))
 
 
 _NEXT: Final[dict[type[Notification] | None, tuple[type[Notification], ...]]] = {
@@ -275,15 +256,15 @@ async def check_events(events: Events, stage: str) -> None:
         last[notification.path] = notification
         kind = None if before is None else type(before)
         if not isinstance(notification, _NEXT[kind]):
-            raise RuleBroken(
-                "O4",
+            expected = (
                 f"after {'nothing' if kind is None else kind.__name__} comes one of "
-                f"{[one.__name__ for one in _NEXT[kind]]}",
-                repr(notification),
+                f"{[one.__name__ for one in _NEXT[kind]]}"
             )
+            raise RuleBroken(Violation("O4", expected, repr(notification)))
     for path, notification in last.items():
         if not isinstance(notification, Ended):
-            raise RuleBroken("H1", f"{path} has ended when its host has", repr(notification))
+            expected = f"{path} has ended when its host has"
+            raise RuleBroken(Violation("H1", expected, repr(notification)))
 
 
 @asynccontextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from ._conformance import (
     ExecutorCheck as ExecutorCheck,
     RuleBroken as RuleBroken,
@@ -15,6 +17,25 @@ from ._failures import (
     SimulationError as SimulationError,
     StepLimit as StepLimit,
 )
+from ._faults import (
+    EVERY as EVERY,
+    After as After,
+    Before as Before,
+    Drop as Drop,
+    Every as Every,
+    Exit as Exit,
+    Fault as Fault,
+    FaultPlan as FaultPlan,
+    FaultPlanError as FaultPlanError,
+    Hang as Hang,
+    InjectedFault as InjectedFault,
+    Kill as Kill,
+    Raise as Raise,
+    Setup as Setup,
+    Slow as Slow,
+    Teardown as Teardown,
+    Time as Time,
+)
 from ._simulation._schedule import Schedule as Schedule
 from ._simulation._simulate import (
     Exploration as Exploration,
@@ -22,3 +43,17 @@ from ._simulation._simulate import (
     explore as explore,
     simulate as simulate,
 )
+
+if TYPE_CHECKING:
+    from ._strategies import plans as plans, schedules as schedules
+
+_OF_HYPOTHESIS = ("plans", "schedules")
+
+
+def __getattr__(name: str) -> Any:
+    """Strategies are imported when they are asked for: hypothesis takes longer than all else."""
+    if name in _OF_HYPOTHESIS:
+        from . import _strategies
+
+        return getattr(_strategies, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

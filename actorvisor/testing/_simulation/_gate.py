@@ -133,6 +133,7 @@ class Gate(trio.abc.Instrument):
         self._last: deque[str] = deque(maxlen=SHOWN)
         self._scheduler: trio.lowlevel.Task
         self._waiting = False
+        self._held: trio.Event | None = None
         # Tasks that wait for files, trio's own one included.
         self._waiting_for_files = 0
 
@@ -198,9 +199,21 @@ class Gate(trio.abc.Instrument):
         if self.failure is not None:
             self.nursery.cancel_scope.cancel()
 
+    def hold(self) -> None:
+        """Step nothing until `go` is called; the clock stands, too."""
+        self._held = trio.Event()
+
+    def go(self) -> None:
+        """Go on."""
+        if self._held is not None:
+            self._held.set()
+            self._held = None
+
     async def _schedule(self) -> None:
         ready, chooser = self._ready, self._chooser
         while True:
+            while self._held is not None:
+                await self._held.wait()
             self._take_fresh()
             if not ready:
                 await wait_all_tasks_blocked()

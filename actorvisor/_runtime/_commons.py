@@ -7,6 +7,7 @@ import secrets
 import threading
 import weakref
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -70,6 +71,9 @@ class _Numbers:
 
 numbers: Final = _Numbers()
 
+apart: Final[ContextVar[Station | None]] = ContextVar("actorvisor.apart", default=None)
+"""The connection of what runs here as if in another process, in a simulation."""
+
 
 def restore(identity: bytes, number: int, path: str, target: Any) -> Any:
     """A ref that was pickled.
@@ -78,12 +82,14 @@ def restore(identity: bytes, number: int, path: str, target: Any) -> Any:
         ServiceStopped: what it names is gone for good.
         RuntimeError: this process has nothing to do with its host's.
     """
-    if identity == numbers.identity:
+    station = apart.get()
+    if station is None and identity == numbers.identity:
         cell = numbers.cells.get(number)
         if cell is None:
             raise ServiceStopped(path, None, "has ended for good and is forgotten")
         return ref_to(cell)
-    station = numbers.station
+    if station is None:
+        station = numbers.station
     if station is None or identity != station.identity:
         raise RuntimeError(
             f"a ref to {path} works in its host's process and in the host's workers only"

@@ -11,6 +11,7 @@ import trio
 
 from .._core._messages import Completed, Crashed, ExitReason, Killed, Stopped, TimedOut
 from .._errors import ConnectionLost, RemoteError, RemoteTraceback
+from .._runtime._crossing import crossing
 from .._runtime._guard import UNGUARDED
 from .._runtime._incarnation import crashed, is_passing
 from .._runtime._inside import Bench
@@ -183,7 +184,7 @@ class ProcessLife(Bench, Life):
             link.end.job()
             payload = self.codec.encode(tuple(job), "a job")
             if isinstance(payload, Draft):
-                link.send(f.JOB, 0, await trio.to_thread.run_sync(_memory.copy, payload))
+                link.send(f.JOB, 0, await crossing.get().off_loop(_memory.copy, payload))
             else:
                 link.send(f.JOB, 0, payload)
             self._linked.attach(link)

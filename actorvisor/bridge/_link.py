@@ -70,6 +70,9 @@ class Link:
         self._writer: trio.lowlevel.Task | None = None
         self._blocked = False
         self._closed = False
+        self._start(nursery)
+
+    def _start(self, nursery: trio.Nursery) -> None:
         nursery.start_soon(self._read, name="actorvisor link: reader")
         nursery.start_soon(self._write, name="actorvisor link: writer")
 
@@ -242,7 +245,7 @@ class Link:
         end = self.end
         frames = end.receive(data)
         if end.large:
-            frames = _memory.attach(frames, self._fds)
+            frames = self._attach(frames)
         for kind, number, payload, _ in frames:
             if self.listener is not None:
                 self.listener.hear(kind, number, payload)
@@ -253,6 +256,9 @@ class Link:
                 self.greeted.set()
         if end.broken is not None:
             self._lose(str(end.broken))
+
+    def _attach(self, frames: list[f.Frame]) -> list[f.Frame]:
+        return _memory.attach(frames, self._fds)
 
     def finish(self) -> None:
         """The worker is gone: take in what it has sent, and what it has framed (P3)."""
@@ -269,6 +275,9 @@ class Link:
         self._out.clear()
         if self.end.broken is None:
             self._take_in(self.ledger.tail(self.received))
+        self._close()
+
+    def _close(self) -> None:
         trio.lowlevel.notify_closing(self._sock)
         self._sock.close()
         for fd in self._fds:

@@ -15,6 +15,7 @@ import trio
 from .._core._describe import describe
 from .._core._messages import Notification
 from .._errors import RemoteError
+from .._runtime._crossing import crossing
 from .._runtime._mailbox import Bulky, Envelope, Mailbox
 from . import _ledger as ledger
 from ._memory import copy
@@ -95,7 +96,7 @@ class LinkedMailbox(Mailbox):
         try:
             self.encode(envelope)
         except Bulky:
-            envelope.wire = await trio.to_thread.run_sync(copy, envelope.wire)
+            envelope.wire = await crossing.get().off_loop(copy, envelope.wire)
 
     @trio.lowlevel.enable_ki_protection
     def put(self, envelope: Envelope) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextvars import Context
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Final
 
 import outcome
@@ -12,6 +12,7 @@ import trio
 from .._core._messages import Completed
 from .._errors import MailboxFull, RemoteError, ServiceStopped
 from .._runtime._commons import numbers
+from .._runtime._crossing import crossing
 from .._runtime._logging import logger, traceback_text
 from .._runtime._mailbox import Envelope, Reply
 from .._runtime._ref import ref_to
@@ -115,7 +116,7 @@ class Requests:
         return waits
 
     async def _send_large(self, number: int, draft: Draft) -> None:
-        bulk = await trio.to_thread.run_sync(_memory.copy, draft)
+        bulk = await crossing.get().off_loop(_memory.copy, draft)
         if not self._closed:
             self._link.send(f.ANSWER, number, bulk)
 
@@ -371,7 +372,7 @@ class Requests:
 
 def _contexts(cell: Cell) -> tuple[Context, Context]:
     """Contexts for what a service asks for: from a handler, and from beside it."""
-    inside, beside = Context(), Context()
+    inside, beside = copy_context(), copy_context()
     inside.run(sender.set, cell)
     inside.run(handling.set, cell)
     beside.run(sender.set, cell)

@@ -11,6 +11,8 @@ import inspect
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from threading import get_ident
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +103,12 @@ class BlockingStation(Station):
 
     def stop_seen(self, final: bool, grace: float) -> None:
         """See `Station.stop_seen`: its life looks at what is stored."""
+
+    def start_thread(self, function: Callable[[], object]) -> Callable[[], object]:
+        """Run something in a thread beside the main one; what waits for its end."""
+        thread = threading.Thread(target=function, daemon=True)
+        thread.start()
+        return thread.join
 
     def wait(self, ready: Callable[[], object]) -> None:
         """Wait until something has come, and take in all that comes meanwhile."""
@@ -200,7 +208,9 @@ class BlockingLife:
         self._stopped = False
         self._set_up = False
         self._reason: ExitReason | None = None
-        self._threads: list[threading.Thread] = []
+        self._thread = 0
+        # What waits for the end of each background thread.
+        self._joins: list[Callable[[], object]] = []
         self._reading = False
 
     # --- the inside -----------------------------------------------------------------------
@@ -261,11 +271,9 @@ class BlockingLife:
             raise RuntimeError(f"{self._station.job.path} is ending; it starts nothing more")
         context = contextvars.copy_context()
         context.run(handling.set, None)
-        thread = threading.Thread(
-            target=context.run, args=(self._beside, function, args), daemon=True
+        self._joins.append(
+            self._station.start_thread(partial(context.run, self._beside, function, args))
         )
-        self._threads.append(thread)
-        thread.start()
 
     def _beside(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
         try:
@@ -285,7 +293,7 @@ class BlockingLife:
     def stop(self) -> None:
         """See `Service.stop`."""
         self._stopped = True
-        if threading.current_thread() is not threading.main_thread():
+        if get_ident() != self._thread:
             self._station.frame(f.ECHO, 0)  # the main thread may wait for mail
 
     def monitor(self, ref: Any) -> None:
@@ -311,6 +319,7 @@ class BlockingLife:
 
     def run(self) -> None:
         """Carry it out, from the factory to the end of teardown; a user's exception ends here."""
+        self._thread = get_ident()
         cell: Any = self._station.own
         sender.set(cell)
         handling.set(cell)
@@ -326,8 +335,8 @@ class BlockingLife:
         if not self._settle(reason) and isinstance(reason, Crashed):
             self._incarnation.aside(reason.exception, "another error, after the first one")
         assert self._reason is not None
-        for thread in self._threads:
-            thread.join()
+        for join in self._joins:
+            join()
         reason = self._reason
         forced = self._app.grace == 0 and not isinstance(reason, Stopped)
         torn_down = self._app.kind.has_teardown and self._set_up and not forced
@@ -345,7 +354,7 @@ class BlockingLife:
             self._reason = reason
             self._stopped = True
             self._incarnation.ending(reason)
-        if threading.current_thread() is not threading.main_thread():
+        if get_ident() != self._thread:
             self._station.frame(f.ECHO, 0)
         return True
 

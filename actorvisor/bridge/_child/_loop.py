@@ -225,22 +225,26 @@ class LoopStation(Station):
             leave()
 
     async def _run(self, application: Application[Any]) -> None:
-        self.token = trio.lowlevel.current_trio_token()
         logging.getLogger().handlers[:] = [LogHandler(self, self._log)]
-        self.port.ledger.words[ledger.BUSY] = 1  # its loop has to turn, whatever it does
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._flush)
-            nursery.start_soon(self._receive)
-            if self.job.beat is not None:
-                nursery.start_soon(self._beat, self.job.beat)
-            async with trio.open_nursery() as calls:
-                self.nursery = calls
-                incarnation = WorkerIncarnation(self, application, self.mail)
-                self.life = LoopLife(incarnation, calls, self)
-                self.look()
-                await self.life.run()
-                calls.cancel_scope.cancel()
-            nursery.cancel_scope.cancel()
+            await self._live(application, nursery)
+
+    async def _live(self, application: Application[Any], nursery: trio.Nursery) -> None:
+        """Carry an incarnation out; what serves it meanwhile runs in the nursery."""
+        self.token = trio.lowlevel.current_trio_token()
+        self.port.ledger.words[ledger.BUSY] = 1  # its loop has to turn, whatever it does
+        nursery.start_soon(self._receive)
+        if self.job.beat is not None:
+            nursery.start_soon(self._beat, self.job.beat)
+        async with trio.open_nursery() as calls:
+            self.nursery = calls
+            incarnation = WorkerIncarnation(self, application, self.mail)
+            self.life = LoopLife(incarnation, calls, self)
+            self.look()
+            await self.life.run()
+            calls.cancel_scope.cancel()
+        nursery.cancel_scope.cancel()
 
     async def _beat(self, period: float) -> None:
         words = self.port.ledger.words

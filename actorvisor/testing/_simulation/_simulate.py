@@ -5,20 +5,20 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Generic, TypeAlias, TypeVar, final
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar, final
 
 import trio
-from trio.testing import MockClock
 
 from ..._core._checks import check_count
 from ..._core._describe import describe
-from ..._runtime._crossing import crossing
 from ..._runtime._declaration import is_async
 from .._failures import OutsideSimulation
-from ._baton import Baton
+from ._arena import Arena
 from ._choices import Choice, Chooser, RandomWalk, Recorded, Scheduled
-from ._gate import Gate
 from ._schedule import Schedule
+
+if TYPE_CHECKING:
+    from ._gate import Gate
 
 _T = TypeVar("_T")
 
@@ -171,8 +171,8 @@ class _Simulation(Generic[_T]):
 
     def run(self, chooser: Chooser, schedule: Schedule | None = None) -> Run[_T]:
         """One run; it raises nothing."""
-        clock = MockClock()
-        gate = Gate(chooser, clock, self._max_steps, keep_lanes=True)
+        arena = Arena(chooser, max_steps=self._max_steps, draws=0)
+        gate = arena.gate
         value: Any = None
         error: BaseException | None = None
         seconds = 0.0
@@ -188,16 +188,9 @@ class _Simulation(Generic[_T]):
             finally:
                 if gate.failure is None:
                     seconds = trio.current_time()
-                gate.nursery.cancel_scope.cancel()
-
-        async def enter() -> None:
-            crossing.set(Baton(gate))
-            async with trio.open_nursery() as gate.nursery:
-                gate.nursery.start_soon(gate.run, name="gate")
-                gate.start(main)
 
         generator = random.getstate()
-        trio.run(enter, clock=clock, instruments=[gate])
+        trio.run(arena.enter, main, clock=arena.clock, instruments=[gate])
         error = gate.failure or error
         if error is None and random.getstate() != generator:
             error = OutsideSimulation(

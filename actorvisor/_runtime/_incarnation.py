@@ -75,16 +75,8 @@ class Incarnation:
         return self.cell.path
 
     def build(self, inside: Inside) -> Service:
-        """A fresh instance of the service (L6); it knows its inside before ``__init__``."""
-        app = self.application
-        cls: Any = app.target
-        instance = cls.__new__(cls, *app.args)
-        if not isinstance(instance, cls):
-            raise TypeError(f"{cls.__name__}.__new__ gave {describe(instance)}, which is none")
-        # Past a `__setattr__` of its own: a frozen dataclass has one.
-        object.__setattr__(instance, "_actorvisor_inside", inside)
-        instance.__init__(*app.args)
-        return instance  # type: ignore[no-any-return]
+        """A fresh instance of the service (L6)."""
+        return instance_of(self.application, inside)
 
     def started(self) -> None:
         """Report that setup has finished."""
@@ -166,6 +158,18 @@ class Incarnation:
     def _log_aside(self, error: BaseException, what: str) -> None:
         fields = {"path": self.path, "incarnation": self.number}
         logger.error("%s: %s\n%s", self.path, what, traceback_text(error), extra=fields)
+
+
+def instance_of(app: Application[Any], inside: Inside) -> Service:
+    """A fresh instance of a service; it knows its inside before ``__init__``."""
+    cls: Any = app.target
+    instance = cls.__new__(cls, *app.args)
+    if not isinstance(instance, cls):
+        raise TypeError(f"{cls.__name__}.__new__ gave {describe(instance)}, which is none")
+    # Past a `__setattr__` of its own: a frozen dataclass has one.
+    object.__setattr__(instance, "_actorvisor_inside", inside)
+    instance.__init__(*app.args)
+    return instance  # type: ignore[no-any-return]
 
 
 def interrupt_in(error: BaseException) -> KeyboardInterrupt | None:

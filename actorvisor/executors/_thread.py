@@ -486,15 +486,18 @@ class ThreadLife(Bench, Life):
         await self._hold(thread, functools.partial(function, *args))
         self._background -= 1
         if isinstance(thread.result, outcome.Error):
-            error = thread.result.error
-            if self._reason is None:
-                self._settle(crashed(error))
-                self._incarnation.mailbox.wake()
-            else:
-                self._aside(error, "another error, after the first one")
+            self._crash(thread.result.error)
         if self._alone is not None and not self._background:
             answers, self._alone = self._alone, None
             self._answer_alone(answers)
+
+    def _crash(self, error: BaseException) -> None:
+        """A background thread crashed, and with it the service."""
+        if self._reason is None:
+            self._settle(crashed(error))
+            self._incarnation.mailbox.wake()
+        else:
+            self._aside(error, "another error, after the first one")
 
     async def _hold(self, thread: _Thread, function: Callable[[], Any]) -> None:
         """Run something in a thread until it ends, or until it is left behind.

@@ -79,7 +79,7 @@ class Station(ABC):
             self.port.frame(f.EXIT, 0, payload)
             self.port.flush_all()
             return None  # noqa: ASYNC104
-        self.ref(self.job.identity, self.job.path, application.target)
+        self.ref(self.job.identity, self.job.path, application.kind.target)
         return application
 
     # --- frames ---------------------------------------------------------------------------

@@ -70,7 +70,7 @@ class Entry:
             raise ValueError(f"an entry's number counts from 1, and is not {self.number!r}")
         if not (_is_number(self.time) and math.isfinite(self.time)):
             raise ValueError(f"an entry's time must be seconds, not {self.time!r}")
-        if not (isinstance(self.kind, str) and self.kind):
+        if self.kind == "" or not isinstance(self.kind, str):
             raise ValueError(f"an entry's kind must be a word, not {self.kind!r}")
         if not isinstance(self.path, str):
             raise TypeError(f"an entry's path must be a string, not {self.path!r}")

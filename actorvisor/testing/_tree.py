@@ -40,12 +40,12 @@ class Declared:
 
 def services(tree: Iterable[Declaration]) -> Iterator[Declared]:
     """Those of a tree, in the order of their start; the members of pools, not the pools."""
-    for path, declaration, above in _walk(tree):
+    for path, declaration, above in walk(tree):
         if isinstance(declaration, Application):
             yield Declared(path, declaration, above)
 
 
-def _walk(
+def walk(
     tree: Iterable[Declaration],
 ) -> Iterator[tuple[str, Declaration, tuple[Above, ...]]]:
     """All that a tree declares, in the order of its start."""
@@ -76,7 +76,7 @@ def check_plan(plan: FaultPlan, tree: Iterable[Declaration], *, whole: bool) -> 
     Raises:
         FaultPlanError: a fault names no service, or does not fit it.
     """
-    known = {path: declaration for path, declaration, _ in _walk(tree)}
+    known = {path: declaration for path, declaration, _ in walk(tree)}
     for fault in plan:
         found = known.get(fault.path)
         if isinstance(found, Application):

@@ -77,6 +77,7 @@ class Recorder:
         self._muted = False
         self._hosts = 0
         self._tasks: WeakKeyDictionary[object, int] = WeakKeyDictionary()
+        self._task_count = 0
         self._numbers = count(1)
 
     def __repr__(self) -> str:
@@ -130,7 +131,12 @@ class Recorder:
 
     def task(self, task: object) -> int:
         """The number of a sending task."""
-        return self._tasks.setdefault(task, len(self._tasks) + 1)
+        number = self._tasks.get(task)
+        if number is None:
+            # Not how many are left: when those that have ended are forgotten is the collector's.
+            self._task_count += 1
+            number = self._tasks[task] = self._task_count
+        return number
 
 
 def record(open_host: OpenHost = open_host, **facts: Json) -> Recorder:

@@ -3,7 +3,8 @@
 The layers, each importing only what stands below it:
 
     _cli                     the command line
-    testing | executors      conformance suites; places where services run
+    testing                  simulation, faults, traces, conformance suites
+    executors                places where services run
     bridge                   what crosses a process boundary: the wire, the link, worker processes
     _runtime                 thin shells on trio: host, supervisors, pools, executors, services
     abc                      what users implement or plug in: Service, Executor

@@ -70,7 +70,7 @@ class Station(ABC):
 
     def open(self) -> Application[Any] | None:
         """What is to be carried out; None if it cannot be loaded here, which is its end."""
-        numbers.station = self
+        self.settle_in()
         try:
             application: Application[Any] = self.port.codec.decode(self.job.application)
         except BaseException as error:  # noqa: ASYNC103 - nothing is cancelled here
@@ -81,6 +81,10 @@ class Station(ABC):
             return None  # noqa: ASYNC104
         self.ref(self.job.identity, self.job.path, application.kind.target)
         return application
+
+    def settle_in(self) -> None:
+        """Refs that come to this process work by this connection from now on."""
+        numbers.station = self
 
     # --- frames ---------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, TypeVarTuple, 
 import outcome
 import trio
 
+from ..._runtime._crossing import crossing
 from .._failures import OutsideSimulation
 from ._gate import current_process
 
@@ -117,6 +118,8 @@ class _Thread:
         self.over = False
         self.lost = False
         self.request: _Request | None = None
+        # What it has left for the loop to do, when that has the baton again.
+        self.left: list[Callable[[], object]] = []
         self._answer: outcome.Outcome[Any] | None = None
         # Each is released to hand the baton over: to the thread, and back.
         self._go = threading.Lock()
@@ -219,6 +222,14 @@ class Baton:
             token.run_sync_soon(self._gate.fail, error)
         raise error
 
+    def on_loop(self, function: Callable[[], object]) -> None:
+        """Have something called on the loop: at once there, by a thread with its next request."""
+        thread = self._holder
+        if thread is None:
+            function()
+        else:
+            thread.left.append(function)
+
     # --- on the loop ----------------------------------------------------------------------
 
     async def run(
@@ -280,6 +291,9 @@ class Baton:
         in_time = thread.pass_to(answer)
         self._holder = None
         if in_time:
+            left, thread.left = thread.left, []
+            for function in left:
+                function()
             return thread.request
         thread.lost = thread.over = True
         self._gate.fail(
@@ -297,3 +311,10 @@ class Baton:
             if thread.lost or self._pass_to(thread, None) is None:
                 return outcome.Error(SimulationOver())
         return thread.request.result
+
+
+def baton_here() -> Baton:
+    """The crossing of the simulation that this runs in."""
+    found = crossing.get()
+    assert isinstance(found, Baton)
+    return found

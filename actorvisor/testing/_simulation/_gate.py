@@ -156,6 +156,12 @@ class Gate(trio.abc.Instrument):
         """A simulated process."""
         return Process(self, name)
 
+    def bare_context(self) -> contextvars.Context:
+        """A context of the simulation, and of nothing else: for what begins in another process."""
+        context = contextvars.Context()
+        context.run(_gate.set, self)
+        return context
+
     def bury(self) -> None:
         """A process was killed: look for what of it is parked."""
         self._any_dead = True

@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 
 from .._runtime._incarnation import instance_of
 from .._runtime._inside import current
-from ._course import CountingInside, Course
+from ._fate import CountingInside, Fate
 from ._faults import Setup, Teardown
 from ._sites import HostSide, site_of, worker_life
 
@@ -66,12 +66,12 @@ class Injected:
             self.kind.has_teardown |= Teardown in moments
         self.target, self.args = _shell(app.target), (self,)
 
-    def course(self, inside: Inside | None) -> Course:
+    def fate(self, inside: Inside | None) -> Fate:
         """How its life goes, from now on, where this runs."""
-        course = Course(self._faults, site_of(self.app, self._host, inside), self._began)
+        fate = Fate(self._faults, site_of(self.app, self._host, inside), self._began)
         if inside is not None:
-            course.strike_later(inside)
-        return course
+            fate.strike_later(inside)
+        return fate
 
     def under(self, executor: Executor) -> Injected:
         """See `Application.under`."""
@@ -113,36 +113,36 @@ def _shell(target: Any) -> type[InjectedService]:
 class InjectedService:
     """What the runtime takes for the instance of a service."""
 
-    __slots__ = ("_actorvisor_course", "_actorvisor_inside", "_actorvisor_service")
+    __slots__ = ("_actorvisor_fate", "_actorvisor_inside", "_actorvisor_service")
 
     _actorvisor_inside: Inside
 
     def __init__(self, injected: Injected) -> None:
         inside = self._actorvisor_inside
-        course = self._actorvisor_course = injected.course(inside)
+        fate = self._actorvisor_fate = injected.fate(inside)
         app = injected.app
         if app.kind.has_run:
-            inside = cast("Inside", CountingInside(inside, course))
+            inside = cast("Inside", CountingInside(inside, fate))
         self._actorvisor_service: Service = instance_of(app, inside)
 
     def setup(self) -> Any:
         """See `Service.setup`."""
-        return self._actorvisor_course.play(Setup(), self._actorvisor_service.setup)
+        return self._actorvisor_fate.play(Setup(), self._actorvisor_service.setup)
 
     def teardown(self, reason: ExitReason) -> Any:
         """See `Service.teardown`."""
         call = partial(self._actorvisor_service.teardown, reason)
-        return self._actorvisor_course.play(Teardown(), call)
+        return self._actorvisor_fate.play(Teardown(), call)
 
     def run(self) -> Any:
         """See `Service.run`."""
-        return self._actorvisor_course.run(self._actorvisor_service.run)
+        return self._actorvisor_fate.run(self._actorvisor_service.run)
 
     def __getattr__(self, name: str) -> Any:
         # A handler; whatever else a service may have is looked up on the service.
         if name in InjectedService.__slots__:
             raise AttributeError(name)  # it was never built
-        return partial(self._actorvisor_course.handle, getattr(self._actorvisor_service, name))
+        return partial(self._actorvisor_fate.handle, getattr(self._actorvisor_service, name))
 
 
 class InjectedFunction:
@@ -158,4 +158,4 @@ class InjectedFunction:
         inside = current.get()
         if app.executor.has_loop:
             inside = worker_life() if app.executor.is_remote else None
-        return self._injected.course(inside).play(Setup(), partial(app.target, *args))
+        return self._injected.fate(inside).play(Setup(), partial(app.target, *args))

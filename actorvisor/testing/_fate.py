@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ._sites import Site
 
 
-class Course:
+class Fate:
     """How one life goes: which of its faults have come, and which are still to come."""
 
     def __init__(self, faults: Iterable[Fault], site: Site, began: float) -> None:
@@ -264,9 +264,9 @@ class Course:
 class CountingInside:
     """The inside of a service that reads its mail itself: what it reads is counted."""
 
-    def __init__(self, inside: Inside, course: Course) -> None:
+    def __init__(self, inside: Inside, fate: Fate) -> None:
         self._inside = inside
-        self._course = course
+        self._fate = fate
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inside, name)
@@ -274,7 +274,7 @@ class CountingInside:
     @property
     def mailbox(self) -> MailReader:
         """See `Service.mailbox`."""
-        return CountingMail(self._inside.mailbox, self._course)
+        return CountingMail(self._inside.mailbox, self._fate)
 
     def after(
         self, delay: float, period: float | None, method: Any, args: Any, kwargs: Any
@@ -288,13 +288,13 @@ class CountingInside:
 class CountingMail:
     """The mail of a `run` that is counted."""
 
-    def __init__(self, mail: MailReader, course: Course) -> None:
+    def __init__(self, mail: MailReader, fate: Fate) -> None:
         self._mail = mail
-        self._course = course
+        self._fate = fate
 
     def __aiter__(self) -> AsyncIterator[Any]:
         # Where there is no loop, the mail says so.
-        return self if self._course.has_loop else self._mail.__aiter__()
+        return self if self._fate.has_loop else self._mail.__aiter__()
 
     async def __anext__(self) -> Any:
         try:
@@ -303,7 +303,7 @@ class CountingMail:
             raise StopAsyncIteration from None
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._mail) if self._course.has_loop else self._read_all()
+        return iter(self._mail) if self._fate.has_loop else self._read_all()
 
     def _read_all(self) -> Iterator[Any]:
         while True:
@@ -315,6 +315,6 @@ class CountingMail:
 
     def receive(self) -> Any:
         """See `MailReader.receive`."""
-        if self._course.has_loop:
-            return self._course.read(self._mail.receive)
-        return self._course.read_blocking(self._mail.receive)
+        if self._fate.has_loop:
+            return self._fate.read(self._mail.receive)
+        return self._fate.read_blocking(self._mail.receive)

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import importlib
 import os
+import sys
 from typing import Any
 
 
@@ -15,12 +16,15 @@ def prepare(what: dict[str, Any]) -> None:
     Args:
         what: what the host says; see `_forkserver`.
     """
+    # What it would free leaves holes all over the memory. A worker would fill them, and every page
+    # that it writes to is copied first: that is most of what its start costs.
+    gc.disable()
     _tidy_later(what["host"], what["own"])
     for module in (
         "runpy",
         "multiprocessing.spawn",
         "multiprocessing.connection",
-        "multiprocessing.popen_fork",
+        "multiprocessing.popen_forkserver",  # pickled processes name it
         "multiprocessing.resource_sharer",
         "cloudpickle",
         "_trio_parallel_workers",
@@ -31,21 +35,14 @@ def prepare(what: dict[str, Any]) -> None:
     ):
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
+    from ._child._main import acquaint, import_ahead
+    from ._rehearsal import rehearse
+
+    gc.enable()
     _import_main(what["main"], what["main_name"])
-    from ._child._main import acquaint
-
-    for module in what["modules"]:
-        # What fails here fails in the worker too, and is told from there.
-        with contextlib.suppress(BaseException):
-            acquaint(importlib.import_module(module))
-    import trio
-
-    async def turn() -> None:
-        async with trio.open_nursery() as nursery:  # noqa: ASYNC112
-            nursery.start_soon(trio.sleep, 0)
-
-    trio.run(turn)
-    gc.collect()
+    acquaint(sys.modules["__main__"])
+    import_ahead(what["modules"])
+    rehearse()
     gc.freeze()
 
 

@@ -18,13 +18,18 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def interrupts_held() -> Generator[None, None, None]:
-    """Block SIGINT in this thread, and in what it starts meanwhile, which has to unblock it."""
+def interrupts_held(*, is_tracked: bool = False) -> Generator[None, None, None]:
+    """Block SIGINT in this thread, and in what it starts meanwhile, which has to unblock it.
+
+    Args:
+        is_tracked: whether multiprocessing's resource tracker is known to run: to look wakes it.
+    """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    # The tracker comes first: its start ends with a mask that lets it through.
-    resource_tracker.ensure_running()
+    if not is_tracked:
+        # The tracker comes first: its start ends with a mask that lets it through.
+        resource_tracker.ensure_running()
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
@@ -37,8 +42,13 @@ def start_quietly(context: WorkerContext) -> None:
 
     Each is started in some thread of trio's, so that only the start itself can do it.
     """
-    kind: Any = vars(context)["_worker_class"]
+    fields = vars(context)
+    # With the fork server the tracker was started, too.
+    fields["_worker_class"] = _quiet(fields["_worker_class"], context.worker_type.value != "spawn")
 
+
+@functools.cache
+def _quiet(kind: Any, is_tracked: bool) -> Any:
     class Quiet(kind):  # type: ignore[misc]
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
@@ -47,13 +57,13 @@ def start_quietly(context: WorkerContext) -> None:
 
             def start_it() -> None:
                 del process.start  # the process is pickled, as it was
-                with interrupts_held():
+                with interrupts_held(is_tracked=is_tracked):
                     start()
                 _poll_in_turn(process._popen)
 
             process.start = start_it
 
-    vars(context)["_worker_class"] = Quiet
+    return Quiet
 
 
 def _poll_in_turn(popen: Any) -> None:

@@ -169,6 +169,33 @@ if __name__ == "__main__":
     assert done.returncode == 0
 
 
+@pytest.mark.parametrize("kind", ["ProcessExecutor", "AsyncProcessExecutor"])
+async def test_nothing_is_imported_in_a_worker(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "forked.py").write_text("""
+import os
+import sys
+
+modules = set()
+os.register_at_fork(after_in_child=lambda: modules.update(sys.modules))
+""")
+    program = f"""
+class Watch(av.Service):
+    def imported(self):
+        import gc, forked
+        assert gc.isenabled() and gc.get_freeze_count()
+        return sorted(set(sys.modules) - forked.modules)
+
+async def main():
+    executor = av.{kind}(preload=("forked",), standby=0)
+    async with av.open_host() as host:
+        ref = await host.start(av.Application(Watch, executor=executor))
+        print(await ref.ask(Watch.imported))
+"""
+    done = await run_file(tmp_path, "forkserver", "import sys", program, GUARD)  # P5
+    assert done.stderr.decode() == ""
+    assert done.stdout.decode() == "[]\n"
+
+
 async def test_a_fork_server_that_was_killed(tmp_path: Path) -> None:
     program = """
 from multiprocessing import forkserver

@@ -14,7 +14,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from ..._runtime._declaration import Application
+from ..._runtime._declaration import Application, kind_of
 from ...abc import Service
 from .. import _ledger as ledger, _memory
 from .._handover import connect
@@ -22,14 +22,19 @@ from .._job import Job, Setting
 from .._wire import _frames as f
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import ModuleType
 
     from .._handover import Address
+    from ._port import Port
 
 IDLE: Final = 0.02
 """Seconds without a job after which a worker takes it that it stands by."""
 
 _F_SETSIG: Final = 10  # of Linux; the module has no name for it
+
+# Modules that need no second look: what the fork server has seen, its workers have, too.
+_acquainted: Final[set[str]] = set()
 
 
 def main(address: Address, setting: Setting) -> None:
@@ -64,18 +69,26 @@ def main(address: Address, setting: Setting) -> None:
     from ._port import Port, leave
 
     port = Port(sock, ledger.Ledger(_memory.share(memory, ledger.SIZE)))
-    prepare(setting)
-    _say_hello(port)
-    if setting.has_loop and not select.select((sock,), (), (), IDLE)[0]:
-        from ._loop import warm_up
-
-        warm_up()
-    frames = _await_job(port)
     try:
-        _carry_out(port, setting, frames)
+        serve(port, setting)
     except EOFError:
         leave()
     sys.stdout.flush()
+
+
+def serve(port: Port, setting: Setting) -> None:
+    """Say hello, wait for a job, carry it out.
+
+    Raises:
+        EOFError: the connection is of no use any more.
+    """
+    prepare(setting)
+    _say_hello(port)
+    if setting.has_loop and not select.select((port.sock,), (), (), IDLE)[0]:
+        from ._loop import warm_up
+
+        warm_up()
+    _carry_out(port, setting, _await_job(port))
 
 
 def limit_memory(most: int) -> None:
@@ -91,9 +104,7 @@ def limit_memory(most: int) -> None:
 
 def prepare(setting: Setting) -> None:
     """Import what the first message will need; what fails fails again, with the job."""
-    for module in setting.modules:
-        with contextlib.suppress(BaseException):
-            acquaint(importlib.import_module(module))
+    import_ahead(setting.modules)
     with contextlib.suppress(Exception):
         importlib.import_module("actorvisor.bridge._child._station")
         importlib.import_module(
@@ -103,11 +114,21 @@ def prepare(setting: Setting) -> None:
         )
 
 
+def import_ahead(modules: Iterable[str]) -> None:
+    """Import modules, and look at their services; what fails fails again when it is needed."""
+    for name in modules:
+        if name not in _acquainted:
+            with contextlib.suppress(BaseException):
+                acquaint(importlib.import_module(name))
+                _acquainted.add(name)
+
+
 def acquaint(module: ModuleType) -> None:
     """Look at the services of a module once, as their first declaration would."""
     for value in list(vars(module).values()):
         with contextlib.suppress(Exception):
             if isinstance(value, type) and issubclass(value, Service):
+                kind_of(value).asynchronous  # noqa: B018 - it is found out once
                 Application(value)
 
 
@@ -178,7 +199,9 @@ def _await_job(port: Any) -> list[f.Frame]:
 
 def _carry_out(port: Any, setting: Setting, frames: list[f.Frame]) -> None:
     job = Job(*_memory.decode(port.codec, frames[0][2]))
-    logging.getLogger().setLevel(job.log_level)
+    root = logging.getLogger()
+    if root.level != job.log_level:
+        root.setLevel(job.log_level)
     if setting.has_loop:
         from ._loop import LoopStation as Station
     else:

@@ -1,0 +1,84 @@
+"""What the fork server does ahead, so that its workers need not."""
+
+from __future__ import annotations
+
+import contextvars
+import importlib
+import logging
+import os
+import signal
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from actorvisor._runtime._commons import numbers
+from actorvisor._runtime._inside import current
+from actorvisor._runtime._waits import handling, sender
+from actorvisor.bridge import _rehearsal
+from actorvisor.bridge._child import _main
+from actorvisor.bridge._child._port import Port
+from actorvisor.bridge._wire import _frames as f
+
+
+@pytest.fixture
+def framed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The kinds of all frames that workers frame."""
+    kinds: list[int] = []
+    frame = Port.frame
+
+    def note(port: Port, kind: int, *args: Any) -> None:
+        kinds.append(kind)
+        frame(port, kind, *args)
+
+    monkeypatch.setattr(Port, "frame", note)
+    return kinds
+
+
+def test_whole_lives_are_carried_out(framed: list[int]) -> None:  # P5
+    _rehearsal.rehearse()
+    lives = 2 * _rehearsal.ROUNDS
+    assert Counter(framed) == dict.fromkeys((f.UP, f.REPLY, f.ENDING, f.EXIT), lives)
+    for first in range(0, len(framed), 4):
+        assert framed[first] == f.UP
+        assert framed[first + 3] == f.EXIT
+
+
+def test_no_trace_is_left() -> None:  # P5: workers, and others that are forked, begin as before
+    root = logging.getLogger()
+
+    def state() -> list[object]:
+        return [
+            root.handlers[:],
+            root.level,
+            numbers.station,
+            [var in contextvars.copy_context() for var in (current, handling, sender)],
+            signal.getsignal(signal.SIGINT),
+            signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+            threading.enumerate(),
+            sorted(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else None,
+            os.getpgrp(),
+        ]
+
+    before = state()
+    _rehearsal.rehearse()
+    assert state() == before
+
+
+def test_a_module_is_looked_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:  # P5
+    name = "looked_at_once"
+    seen: list[ModuleType] = []
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(_main, "_acquainted", set())
+    monkeypatch.setattr(_main, "acquaint", seen.append)
+    _main.import_ahead([name])  # it fails here, and is tried again where it is needed
+    assert seen == []
+    (tmp_path / f"{name}.py").touch()
+    importlib.invalidate_caches()
+    for _ in range(2):
+        _main.import_ahead([name])
+    assert seen == [sys.modules.pop(name)]

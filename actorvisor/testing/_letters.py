@@ -153,6 +153,8 @@ class Letters:
         else:
             waited = self._waiting.pop(envelope, None)
             origin = self.origin() if waited is None else waited
+            if waited is not None:
+                detail["waited"] = True
         detail |= {"sender": origin.sender, "task": origin.task}
         if origin.life is not None:
             detail["life"] = origin.life

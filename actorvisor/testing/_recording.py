@@ -313,6 +313,9 @@ class Chronicle:
         elif cell.path in self._expected:
             self._expected.discard(cell.path)
         else:
+            # Nor is what is below it what was declared there at first.
+            below = f"{cell.path}/"
+            self._expected = {one for one in self._expected if not one.startswith(below)}
             facts = facts_of(cell.declaration, cell.record.spec)
             facts["declared"] = cell.record.declared
             if cell.record.declared:

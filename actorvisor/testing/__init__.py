@@ -36,6 +36,7 @@ from ._faults import (
     Teardown as Teardown,
     Time as Time,
 )
+from ._probe import Probe as Probe
 from ._simulation._schedule import Schedule as Schedule
 from ._simulation._simulate import (
     Exploration as Exploration,

@@ -221,7 +221,7 @@ def test_a_run_is_replayed() -> None:
     # T3
     run = simulate(crowd, seed=3)
     again = simulate(crowd, replay=run)
-    assert (again.value, again.choices) == (run.value, run.choices)
+    assert (again.value, again.lanes) == (run.value, run.lanes)
 
 
 def test_a_replay_that_does_not_fit_is_one_clear_error() -> None:
@@ -240,7 +240,7 @@ def test_a_replay_that_does_not_fit_is_one_clear_error() -> None:
         simulate(smaller, replay=run)
     with pytest.raises(ReplayDiverged, match="there were no more choices") as caught:
         simulate(longer, replay=run)
-    assert caught.value.choice == len(run.choices)
+    assert caught.value.choice == len(run.trace.header["choices"])
 
 
 def test_a_demotion_puts_a_task_behind_all_others_for_good() -> None:

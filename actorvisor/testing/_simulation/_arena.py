@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+import random as random_module
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 import trio
 from trio.testing import MockClock
 
 from ..._runtime._crossing import crossing
+from .._injection import inject
+from .._recording import Recorder, record
 from ._baton import Baton
 from ._gate import Gate
+from ._process import simulated
 
 if TYPE_CHECKING:
+    from ..._runtime._host import open_host
+    from ..._runtime._pool import Declaration
+    from ...abc import Executor
+    from .._faults import Fault, FaultPlan
     from ._choices import Chooser
 
 
@@ -22,12 +30,33 @@ class Arena:
     Attributes:
         clock: the time in there.
         gate: what steps its tasks.
+        open_host: opens hosts in there; as `actorvisor.open_host`.
     """
 
-    def __init__(self, chooser: Chooser, *, max_steps: int, draws: int) -> None:
+    def __init__(self, chooser: Chooser, faults: FaultPlan, *, max_steps: int, draws: int) -> None:
         self.clock: MockClock = MockClock()
         self.gate: Gate = Gate(chooser, self.clock, max_steps, keep_lanes=True)
-        self._draws = draws
+        self.open_host: Recorder = record(self._open)
+        self._inject = inject(faults, self._tell)
+        # Draws the jitter of backoffs, unless a host is given a generator of its own.
+        self._random = random_module.Random(draws)
+
+    def _open(
+        self,
+        children: Iterable[Declaration] = (),
+        *,
+        random: random_module.Random | None = None,
+        executors: Callable[[Executor], Executor] | None = None,
+        **options: Any,
+    ) -> open_host:
+        def substitute(executor: Executor) -> Executor:
+            return simulated(executor if executors is None else executors(executor))
+
+        generator = self._random if random is None else random
+        return self._inject(children, random=generator, executors=substitute, **options)
+
+    def _tell(self, path: str, incarnation: int, fault: Fault) -> None:
+        self.open_host.fault(path, incarnation, f"{fault.at!r}: {fault.do!r}")
 
     async def enter(self, main: Callable[[], Awaitable[object]]) -> None:
         """Run it until its first task has ended."""
@@ -37,6 +66,7 @@ class Arena:
             try:
                 await main()
             finally:
+                self.open_host.mute()  # what was killed unwinds, and that is no part of it
                 gate.nursery.cancel_scope.cancel()
 
         crossing.set(Baton(gate))

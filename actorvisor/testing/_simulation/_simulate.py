@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextvars
+import inspect
+import os
 import random
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,9 +15,15 @@ import trio
 from ..._core._checks import check_count
 from ..._core._describe import describe
 from ..._runtime._declaration import is_async
+from ..._runtime._ref import add_note
+from .._check import ALL, Rule, check
 from .._failures import OutsideSimulation
+from .._faults import Fault, FaultPlan, plan_of
+from .._trace import Trace
+from .._violations import RuleBroken
 from ._arena import Arena
-from ._choices import Choice, Chooser, RandomWalk, Recorded, Scheduled
+from ._choices import Chooser, RandomWalk, Recorded, Scheduled
+from ._recipe import Recipe
 from ._schedule import Schedule
 
 if TYPE_CHECKING:
@@ -25,10 +34,15 @@ _T = TypeVar("_T")
 MAX_STEPS: Final = 100_000
 """Steps that a simulation may take."""
 
-TRIES: Final = 200
-"""Simulations that may be run to find a smaller schedule for what a seed has found."""
+TRIES: Final = 300
+"""Simulations that may be run to find a smaller plan and schedule for what a seed has found."""
 
 System: TypeAlias = Callable[..., Awaitable[_T]]
+
+replayed: contextvars.ContextVar[Recipe | None] = contextvars.ContextVar(
+    "actorvisor.replayed", default=None
+)
+"""What every `simulate` here runs again, whatever it is given; None: what it is given."""
 
 
 @final
@@ -38,20 +52,23 @@ class Run(Generic[_T]):
 
     Attributes:
         value: what the system returned; None if it raised.
-        error: what it raised, or what was wrong with the simulation; None if nothing.
-        schedule: in which order things ran, as data: it gives this run again.
+        error: what it raised, which rule was broken, or what was wrong with the simulation; None
+            if nothing.
+        trace: what happened in its hosts.
+        faults: what went wrong.
+        schedule: in which order things ran, as data: with the faults it gives this run again.
         steps: how many steps it took.
         seconds: how long it took, of its own time.
-        choices: its contested choices.
         lanes: the name of the task of each step.
     """
 
     value: _T
     error: BaseException | None
+    trace: Trace
+    faults: FaultPlan
     schedule: Schedule
     steps: int
     seconds: float
-    choices: tuple[Choice, ...] = field(repr=False)
     lanes: tuple[str, ...] = field(repr=False)
 
 
@@ -60,16 +77,26 @@ def simulate(
     *,
     seed: int | None = None,
     schedule: Schedule | None = None,
-    replay: Run[Any] | None = None,
+    faults: FaultPlan | Iterable[Fault] = (),
+    replay: Run[Any] | Trace | str | os.PathLike[str] | None = None,
+    rules: Iterable[Rule] = ALL,
     max_steps: int = MAX_STEPS,
 ) -> Run[_T]:
     """Run a system on virtual time, one thing at a time: the same every time.
 
+    Services in threads and in processes are simulated with the rest. What is outside of the
+    program cannot be: other threads, sockets, the wall clock, the global random generator. The
+    system may be run several times, so nothing outside of it should remember.
+
     Args:
-        system: an async function.
+        system: an async function. It is called with what opens its hosts, which takes what
+            `actorvisor.open_host` takes; one without parameters is any trio program.
         seed: of a random walk through what could run; None: as `schedule` says.
         schedule: in which order what is ready runs; default: first in, first out.
-        replay: a run to be gone through again, choice by choice.
+        faults: what goes wrong in its hosts.
+        replay: a run to be gone through again, choice by choice: a `Run`, its `Trace`, or the
+            file that this was written to.
+        rules: what is checked of its trace in the end.
         max_steps: steps that it may take.
 
     Returns:
@@ -77,32 +104,59 @@ def simulate(
 
     Raises:
         Exception: what the system raised, with a note of how to get there again. What a seed has
-            found is expressed as a schedule first, the smallest that was found.
+            found is expressed as a plan and a schedule first, the smallest that were found.
+        RuleBroken: the runtime, or a rule of yours, was found broken.
+        FaultPlanError: a fault is for nobody, or does not fit.
         SimulationError: it cannot be simulated, never ends, or is not what was recorded.
+        TraceError: the file to be replayed is no trace of a simulation.
+
+    Example:
+        ::
+
+            async def system(open_host):
+                async with open_host([Application(Counter, name="counter")]) as host:
+                    ...
+
+            simulate(system, faults=[Fault("host/counter", 1, Before(1), Raise())], seed=1)
     """
     if sum(one is not None for one in (seed, schedule, replay)) > 1:
         raise TypeError("simulate() takes one of seed=, schedule= and replay=")
+    plan = plan_of(faults)
+    if plan.faults and replay is not None:
+        raise TypeError("simulate(replay=) brings its own faults; leave faults= out")
     if seed is not None:
         check_count("seed=", seed, least=0)
     if schedule is not None and not isinstance(schedule, Schedule):
         raise TypeError(f"schedule= must be a Schedule, not {describe(schedule)}")
-    if replay is not None and not isinstance(replay, Run):
-        raise TypeError(f"replay= must be a Run, not {describe(replay)}")
-    check_count("max_steps=", max_steps, least=1)
-    simulation = _Simulation(system, max_steps)
-    if replay is not None:
-        run = simulation.run(Recorded(replay.choices, replay.schedule.skip_time))
+    simulation = _Simulation(system, plan, rules, max_steps)
+    recipe = _recipe_of(replay) if replay is not None else replayed.get()
+    if recipe is not None:
+        run = simulation.replay(recipe)
     elif seed is not None:
-        run = simulation.run(RandomWalk(seed))
+        run = simulation.run(RandomWalk(seed), plan, draws=seed)
     else:
-        run = simulation.run(Scheduled(schedule or Schedule()))
+        run = simulation.run(Scheduled(schedule or Schedule()), plan)
     if run.error is None:
         return run
-    if seed is not None:
-        run = simulation.shrunk(run)
-    assert run.error is not None
-    run.error.add_note(f"simulated with schedule={run.schedule!r}")
-    raise run.error
+    if seed is not None and recipe is None:
+        run = simulation.shrunk(run, draws=seed)
+    error = run.error
+    assert error is not None
+    add_note(error, f"simulated with faults={run.faults!r}, schedule={run.schedule!r}")
+    error.__dict__["actorvisor_run"] = run
+    raise error
+
+
+def _recipe_of(replay: object) -> Recipe:
+    match replay:
+        case Run():
+            return Recipe.of(replay.trace)
+        case Trace():
+            return Recipe.of(replay)
+        case str() | os.PathLike():
+            return Recipe.read(replay)
+        case _:
+            raise TypeError(f"replay= must be a Run, a Trace or a file, not {describe(replay)}")
 
 
 class Exploration(Iterator[Run[_T]]):
@@ -110,7 +164,6 @@ class Exploration(Iterator[Run[_T]]):
 
     Attributes:
         runs: how many there were so far.
-        distinct: how many of them differed from all before.
     """
 
     def __init__(self, simulation: _Simulation[_T], demotions: int) -> None:
@@ -120,13 +173,15 @@ class Exploration(Iterator[Run[_T]]):
 
     @property
     def distinct(self) -> int:
-        """How many runs differed from all before, in what happened and in which order."""
+        """How many runs had a trace that none before had; without a host: an order of steps."""
         return len(self._seen)
 
     def __next__(self) -> Run[_T]:
         run = next(self._runs)
         self.runs += 1
-        self._seen.add(hash(run.lanes))
+        # The same things at the same times; a step more in between makes no difference.
+        told = tuple(str(one) for one in run.trace.entries)
+        self._seen.add(hash(told or run.lanes))
         return run
 
     def _explore(self, simulation: _Simulation[_T], demotions: int) -> Iterator[Run[_T]]:
@@ -134,44 +189,97 @@ class Exploration(Iterator[Run[_T]]):
         stack: list[tuple[int, ...]] = [()]
         while stack:
             points = stack.pop()
-            run = simulation.run(Scheduled(Schedule(demote=points)), Schedule(demote=points))
+            schedule = Schedule(demote=points)
+            run, contested = simulation.counted(Scheduled(schedule), schedule)
             yield run
             if len(points) < demotions:
                 first = points[-1] + 1 if points else 0
-                stack += [(*points, point) for point in reversed(range(first, len(run.choices)))]
+                stack += [(*points, point) for point in reversed(range(first, contested))]
 
 
-def explore(system: System[_T], *, demotions: int, max_steps: int = MAX_STEPS) -> Exploration[_T]:
+def explore(
+    system: System[_T],
+    *,
+    demotions: int,
+    faults: FaultPlan | Iterable[Fault] = (),
+    rules: Iterable[Rule] = ALL,
+    max_steps: int = MAX_STEPS,
+) -> Exploration[_T]:
     """Run a system under every schedule of up to so many demotions.
 
     Args:
         system: as for `simulate`.
         demotions: how many; the number of runs grows with its power.
+        faults: as for `simulate`.
+        rules: as for `simulate`.
         max_steps: steps that each run may take.
 
     Returns:
         The runs, to be iterated. One that failed has an `Run.error`, and does not raise.
     """
     check_count("demotions=", demotions, least=0)
-    check_count("max_steps=", max_steps, least=1)
-    return Exploration(_Simulation(system, max_steps), demotions)
+    return Exploration(_Simulation(system, plan_of(faults), rules, max_steps), demotions)
 
 
 class _Simulation(Generic[_T]):
     """A system that is run any number of times."""
 
-    def __init__(self, system: System[_T], max_steps: int) -> None:
+    def __init__(
+        self, system: System[_T], faults: FaultPlan, rules: Iterable[Rule], max_steps: int
+    ) -> None:
         if not is_async(system):
             raise TypeError(
                 f"simulate() takes an async function such as `async def system(open_host)`, "
                 f"not {describe(system)}"
             )
+        takes = len(inspect.signature(system).parameters)
+        if takes > 1:
+            raise TypeError(
+                f"{describe(system)} takes {takes} arguments; a system takes what opens its hosts, "
+                "or nothing"
+            )
+        if faults.faults and not takes:
+            raise TypeError(
+                f"faults are for the hosts of a system, and {describe(system)} has none: let it "
+                "take open_host, and open its hosts with that"
+            )
         self._system = system
-        self._max_steps = max_steps
+        self._takes_host = bool(takes)
+        self._faults = faults
+        self._rules = tuple(rules)
+        self._max_steps = check_count("max_steps=", max_steps, least=1)
 
-    def run(self, chooser: Chooser, schedule: Schedule | None = None) -> Run[_T]:
-        """One run; it raises nothing."""
-        arena = Arena(chooser, max_steps=self._max_steps, draws=0)
+    def run(
+        self,
+        chooser: Chooser,
+        faults: FaultPlan,
+        schedule: Schedule | None = None,
+        draws: int = 0,
+    ) -> Run[_T]:
+        """One run; it raises nothing.
+
+        Args:
+            chooser: what runs next.
+            faults: what goes wrong.
+            schedule: what the chooser goes by, if that is known; else it is taken from the run.
+            draws: the seed of the hosts' generator.
+        """
+        return self._run(chooser, faults, schedule, draws)[0]
+
+    def counted(self, chooser: Chooser, schedule: Schedule) -> tuple[Run[_T], int]:
+        """One run, and how many contested choices there were."""
+        run, gate = self._run(chooser, self._faults, schedule, 0)
+        return run, len(gate.choices)
+
+    def replay(self, recipe: Recipe) -> Run[_T]:
+        """A run that was recorded, once more."""
+        recorded = Recorded(recipe.choices, recipe.schedule.skip_time)
+        return self.run(recorded, recipe.faults, recipe.schedule, recipe.draws)
+
+    def _run(
+        self, chooser: Chooser, faults: FaultPlan, schedule: Schedule | None, draws: int
+    ) -> tuple[Run[_T], Gate]:
+        arena = Arena(chooser, faults, max_steps=self._max_steps, draws=draws)
         gate = arena.gate
         value: Any = None
         error: BaseException | None = None
@@ -180,7 +288,7 @@ class _Simulation(Generic[_T]):
         async def main() -> None:
             nonlocal value, error, seconds
             try:
-                value = await self._system()
+                value = await self._system(*([arena.open_host] if self._takes_host else ()))
             except trio.Cancelled:
                 raise
             except BaseException as raised:  # noqa: ASYNC103 - it is kept
@@ -197,47 +305,70 @@ class _Simulation(Generic[_T]):
                 "it drew from the global random generator, which no seed of ours reaches; "
                 "give it a random.Random of its own"
             )
-        return Run(
+        if schedule is None:
+            schedule = _schedule_of(gate)
+        recipe = Recipe(faults=faults, schedule=schedule, draws=draws, choices=tuple(gate.choices))
+        name = f"{self._system.__module__}.{getattr(self._system, '__qualname__', '')}"
+        trace = arena.open_host.trace(system=name, **recipe.header())
+        if error is None:
+            try:
+                check(trace, self._rules)
+            except RuleBroken as broken:
+                error = broken
+        run = Run(
             value=value,
             error=error,
-            schedule=_schedule_of(gate) if schedule is None else schedule,
+            trace=trace,
+            faults=faults,
+            schedule=schedule,
             steps=gate.steps,
             seconds=seconds,
-            choices=tuple(gate.choices),
             lanes=tuple(gate.lanes or ()),
         )
+        return run, gate
 
-    def shrunk(self, run: Run[_T]) -> Run[_T]:
-        """A run that fails in the same way, with the smallest schedule that was found (T3)."""
-        picks, skips = run.schedule.picks, run.schedule.skip_time
-        deviations: list[tuple[int, int] | int] = [*picks, *skips]
+    def shrunk(self, run: Run[_T], draws: int) -> Run[_T]:
+        """A run that fails in the same way, with the smallest plan and schedule found (T3)."""
+        parts: list[Fault | tuple[int, int] | int] = [
+            *run.faults,
+            *run.schedule.skip_time,
+            *run.schedule.picks,
+        ]
         tries = 0
 
-        def attempt(kept: Sequence[tuple[int, int] | int]) -> bool:
+        def attempt(kept: Sequence[Fault | tuple[int, int] | int]) -> bool:
             nonlocal run, tries
             tries += 1
             schedule = Schedule(
                 skip_time=tuple(one for one in kept if isinstance(one, int)),
-                picks=tuple(one for one in kept if not isinstance(one, int)),
+                picks=tuple(one for one in kept if isinstance(one, tuple)),
             )
-            found = self.run(Scheduled(schedule), schedule)
-            if found.error is None or type(found.error) is not type(run.error):
+            faults = FaultPlan(one for one in kept if isinstance(one, Fault))
+            found = self.run(Scheduled(schedule), faults, schedule, draws)
+            if not _is_same(found.error, run.error):
                 return False
             run = found
             return True
 
         # Delta debugging (Zeller, Hildebrandt: "Simplifying and Isolating Failure-Inducing Input").
-        size = len(deviations)
-        while size >= 1 and deviations and tries < TRIES:
+        size = len(parts)
+        while size >= 1 and parts and tries < TRIES:
             start = 0
-            while start < len(deviations) and tries < TRIES:
-                kept = deviations[:start] + deviations[start + size :]
+            while start < len(parts) and tries < TRIES:
+                kept = parts[:start] + parts[start + size :]
                 if attempt(kept):
-                    deviations = kept
+                    parts = kept
                 else:
                     start += size
             size = size // 2 if size > 1 else 0
         return run
+
+
+def _is_same(found: BaseException | None, wanted: BaseException | None) -> bool:
+    """Whether two runs failed in the same way."""
+    if isinstance(found, RuleBroken) and isinstance(wanted, RuleBroken):
+        return found.rule == wanted.rule
+    return found is not None and type(found) is type(wanted)
 
 
 def _schedule_of(gate: Gate) -> Schedule:

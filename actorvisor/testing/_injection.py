@@ -35,6 +35,7 @@ from ._faults import (
     Raise,
     Slow,
     Time,
+    What,
     plan_of,
 )
 from ._injected import Injected
@@ -269,20 +270,10 @@ class InjectedLife(HostSide, Life):
                 self._strike(fault)
 
     def _strike(self, fault: Fault) -> None:
-        if isinstance(fault.do, Kill):
-            self.tell(fault)
-            self.kill()
+        if not isinstance(fault.do, Kill) and is_ending(self._life):
             return
-        life = self._life
-        assert isinstance(life, CoroutineLife | ThreadLife)
-        if life._phase in _OVER or life._reason is not None:
-            return  # it is ending
         self.tell(fault)
-        if isinstance(fault.do, Raise):
-            life._crash(InjectedFault(fault.do.message))
-        else:
-            assert isinstance(fault.do, Exit)
-            life._crash(SystemExit(fault.do.status))
+        strike(self._life, fault.do)
 
     # --- for what happens inside ----------------------------------------------------------
 
@@ -307,9 +298,7 @@ class InjectedLife(HostSide, Life):
 
     def kill(self) -> None:
         """See `HostSide.kill`."""
-        life: Any = self._life
-        if life._worker is not None:
-            life._worker.kill()
+        strike(self._life, Kill())
 
     def exit(self, status: int) -> None:
         """See `HostSide.exit`."""
@@ -322,6 +311,32 @@ class InjectedLife(HostSide, Life):
     @property
     def _simulated(self) -> Any:
         return self._life
+
+
+def is_ending(life: Life) -> bool:
+    """Whether a coroutine's or a thread's life has a reason to end, so that it crashes no more."""
+    assert isinstance(life, CoroutineLife | ThreadLife)
+    return life._phase in _OVER or life._reason is not None
+
+
+def strike(life: Life, do: What) -> None:
+    """Let a life suffer something now, whatever it is doing.
+
+    Args:
+        life: one that is not ending. `Kill` is for one in a process, the others are not.
+        do: `Raise`, `Exit` or `Kill`.
+    """
+    match do:
+        case Kill():
+            worker = cast("Any", life)._worker
+            if worker is not None:
+                worker.kill()
+        case Raise():
+            cast("Any", life)._crash(InjectedFault(do.message))
+        case Exit():
+            cast("Any", life)._crash(SystemExit(do.status))
+        case _:
+            raise TypeError(f"{do!r} does not strike from outside")
 
 
 # --- real runs ----------------------------------------------------------------------------

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, ClassVar, Self
+
+import trio
+
 import actorvisor as av
 
 
@@ -126,3 +131,92 @@ async def loop_function(notes: av.Ref[Notes], line: str) -> str:
 def plain_function(notes: av.Ref[Notes], line: str) -> str:
     notes.blocking.tell(Notes.note, line)
     return line
+
+
+class Family:
+    """What a service may be told by."""
+
+    made: ClassVar[list[str]] = []
+
+    def __init_subclass__(cls) -> None:
+        Family.made.append(cls.__name__)
+
+
+class Peculiar(Family, av.Service):
+    """A service that looks at itself from all sides."""
+
+    __slots__ = ("_ticks", "value")
+
+    _ticks: int
+
+    def __new__(cls, *_: Any) -> Self:
+        made = super().__new__(cls)
+        made._ticks = 0
+        return made
+
+    def __init__(self, value: int) -> None:
+        # Its inside is there before.
+        self.value = value
+        self.path = self.ref.path
+        self.__secret = 7
+
+    def setup(self) -> None:
+        self.after(0.5, self._tick)
+        self.after(0.5, Peculiar._tick, 10)
+
+    def _tick(self, by: int = 1) -> None:
+        self._ticks += by
+
+    def look(self, *args: Any, key: str = "") -> dict[str, Any]:
+        return {
+            "type": type(self).__name__,
+            "is": type(self) is Peculiar and isinstance(self, Peculiar),
+            "class": self.__class__.__qualname__,
+            "value": self.value,
+            "path": self.path,
+            "ref": self.ref.path,
+            "secret": self.__secret,
+            "args": (args, key),
+            "ticks": self._ticks,
+            "attributes": sorted(name for name in dir(self) if "actorvisor" in name),
+            "stopping": self.stopping,
+            "family": Family.made,
+            "mailbox": self._refused(lambda: self.mailbox),
+            "stranger": self._refused(lambda: self.after(1, Peculiar(1).look)),
+        }
+
+    def _refused(self, function: Callable[[], Any]) -> str:
+        try:
+            function()
+        except (RuntimeError, TypeError) as error:
+            return f"{type(error).__name__}: {error}"
+        return "not refused"
+
+    def me(self) -> Any:
+        return self.ref
+
+    def later(self) -> None:
+        self.reply_later().send("later")
+
+    def receive(self, message: object) -> None:
+        self.value = message  # type: ignore[assignment]
+
+
+async def look(host: av.Host) -> Any:
+    """What a peculiar service says of itself, and what others see of it."""
+    ref = host.find("worker", Peculiar)
+    first = await ref.ask(Peculiar.look, 1, 2, key="3")
+    await trio.sleep(1)
+    await ref.send("message")
+    second = await ref.ask(Peculiar.look)
+    me = await ref.ask(Peculiar.me)
+    assert await me.ask(Peculiar.look) == second
+    assert repr(me) == repr(ref)
+    wrong = ""
+    method: Any = Peculiar.look
+    try:
+        await ref.ask(method, keys=1)
+    except TypeError as error:
+        wrong = str(error)
+    method = Peculiar.later
+    return first, second, await ref.ask(method), wrong

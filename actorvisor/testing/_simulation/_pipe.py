@@ -124,27 +124,26 @@ def _attach(frames: list[Frame], bulks: list[_memory.Bulk]) -> list[Frame]:
 
 
 class SimulatedLink(Link):
-    """The host's end.
+    """The host's end; who holds it takes in what comes.
 
     Args:
         shared: the memory that both ends see.
-        nursery: where what came is taken in.
         sent: what goes to the process.
         came: what comes from it.
     """
 
-    def __init__(
-        self, shared: Ledger, nursery: trio.Nursery, name: str, sent: Pipe, came: Pipe
-    ) -> None:
+    def __init__(self, shared: Ledger, sent: Pipe, came: Pipe) -> None:
         self._sent = sent
         self._came = came
-        self._name = name
         self._beside: list[_memory.Bulk] = []
-        super().__init__(None, shared, nursery)  # type: ignore[arg-type]
+        super().__init__(None, shared, None)  # type: ignore[arg-type]
 
     def _start(self, nursery: trio.Nursery) -> None:
-        nursery.start_soon(self._read, name=f"{self._name}: reader")
-        nursery.start_soon(self._write, name=f"{self._name}: writer")
+        # It has no tasks. Invariant: as long as it is open there is somebody to be kicked.
+        self._writer = trio.lowlevel.current_task()
+
+    def _kick(self) -> None:
+        self._write_some()
 
     def _write_some(self) -> bool:
         for part in self._out:
@@ -153,13 +152,12 @@ class SimulatedLink(Link):
         self._bulks = self._waiting = 0
         return True
 
-    async def _linger(self) -> None:
-        """Nothing gathers: no time passes."""
-
-    async def _read(self) -> None:
-        while not self._closed and self.broken is None:
+    async def take_all(self) -> None:
+        """Take in all that comes, until nothing does."""
+        while not self._came.closed:
             await self._came.await_ready()
-            self.take_in()
+            if not self._came.closed or self._came.lost:
+                self._read_some()
 
     def take_in(self) -> None:
         """Take in what has come."""
@@ -217,6 +215,10 @@ class SimulatedPort(Port):
     def _send_some(self, part: memoryview) -> int:
         self._sent.put(bytes(part))
         return part.nbytes
+
+    def close(self) -> None:
+        """The process has ended: what it has sent is all."""
+        self._sent.close()
 
     def drop(self) -> None:
         """The connection is lost, with what is under way."""

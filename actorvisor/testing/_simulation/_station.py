@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import outcome
 import trio
 
+from ..._core import _commands as c
 from ..._runtime._commons import apart
 from ..._runtime._mailbox import Reply
 from ...bridge import _memory
@@ -19,7 +20,6 @@ from ...bridge._job import Job
 from ._baton import baton_here
 
 if TYPE_CHECKING:
-    from ..._core import _commands as c
     from ..._runtime._crossing import Answers
     from ..._runtime._declaration import Application
     from ...bridge._child._refs import RemoteCell
@@ -33,10 +33,14 @@ class ProcessOver(BaseException):
 
 
 class SimulatedProcess:
-    """A simulated process, as what runs in it sees it: `process_here`.
+    """A simulated process: how it ends.
 
-    What ends it from inside is gone at its next checkpoint, a thread at its next request; use
-    `leave_process` where it is to go no further at all.
+    Who ends it from inside is gone at its next checkpoint, a thread at its next request.
+
+    Attributes:
+        port: its connection.
+        ask_host: has the host take in what was sent, at once.
+        tasks: what runs in it.
     """
 
     def __init__(
@@ -77,30 +81,6 @@ class SimulatedProcess:
         self.port.drop()
 
 
-def process_here() -> SimulatedProcess | None:
-    """The simulated process that this runs in; None in that of the host, and in real ones."""
-    station = apart.get()
-    if isinstance(station, SimulatedLoopStation | SimulatedBlockingStation):
-        return station.process
-    return None
-
-
-def leave_process(status: int) -> NoReturn:
-    """End the simulated process that this runs in, as ``os._exit(status)`` ends a real one.
-
-    Nothing of it goes on: no handler's end, no `teardown`. What is between the caller and the
-    service's outermost frame is unwound, so that nothing of the user's should be.
-
-    Raises:
-        RuntimeError: this runs in no simulated process.
-    """
-    process = process_here()
-    if process is None:
-        raise RuntimeError("this runs in no simulated process")
-    process.exit(status)
-    raise ProcessOver
-
-
 async def carry_out(process: SimulatedProcess, has_loop: bool, hand_over: float) -> None:
     """Be a process that waits for a job, and carries it out.
 
@@ -111,9 +91,10 @@ async def carry_out(process: SimulatedProcess, has_loop: bool, hand_over: float)
     """
     port = process.port
     try:
-        await port.came.await_ready()
-        job, *early = port.receive(block=False)
         await trio.sleep(hand_over)
+        if not port.came.ready:
+            await port.came.await_ready()
+        job, *early = port.receive(block=False)
         declared = Job(*_memory.decode(port.codec, job[2]))
         station: SimulatedLoopStation | SimulatedBlockingStation
         if has_loop:
@@ -139,6 +120,7 @@ class SimulatedLoopStation(LoopStation):
     def __init__(self, process: SimulatedProcess, job: Job) -> None:
         super().__init__(process.port, job)
         self.process: SimulatedProcess = process
+        self.crossing = baton_here()
 
     def settle_in(self) -> None:
         """See `Station.settle_in`."""
@@ -173,6 +155,8 @@ class SimulatedLoopStation(LoopStation):
         if self.process.dead:
             raise ProcessOver
         super().put(report)
+        if isinstance(report, c.ChildExit):
+            self.process.exit(0)  # what is left is nothing of the user's
 
     def sync_call(self, call: str, cell: RemoteCell, *args: Any) -> Any:
         """See `Station.sync_call`; the host answers at once, for nothing else may run meanwhile."""
@@ -222,6 +206,12 @@ class SimulatedBlockingStation(BlockingStation):
         if self.process.dead:
             raise ProcessOver
         super().frame(kind, number, payload, urgent)
+
+    def put(self, report: c.ChildUp | c.ChildEnding | c.ChildExit) -> None:
+        """See `Station.put`."""
+        super().put(report)
+        if isinstance(report, c.ChildExit):
+            self.process.exit(0)
 
     def wait(self, ready: Callable[[], object]) -> None:
         """See `BlockingStation.wait`: each waits for itself, by baton."""

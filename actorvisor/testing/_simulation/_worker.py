@@ -97,6 +97,8 @@ class SimulatedWorker(Worker):
         self._killed = True
         self.status = status
         self._died.set()
+        if self._port is not None:
+            self._port.close()
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
@@ -112,27 +114,29 @@ class SimulatedWorker(Worker):
             self.gone.set()
 
     async def _serve(self) -> None:
-        shared = ledger.Ledger(mmap.mmap(-1, ledger.SIZE))
+        # Not shared: that takes ten times as long to be given back.
+        shared = ledger.Ledger(
+            mmap.mmap(-1, ledger.SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        )
         on_loop = baton_here().on_loop
         there, here = Pipe(on_loop), Pipe(on_loop)
-        async with trio.open_nursery() as nursery:
-            name = self._path or "a worker that stands by"
-            link = self.link = SimulatedLink(shared, nursery, name, there, here)
-            port = self._port = SimulatedPort(shared, there, here)
-            context = contextvars.copy_context()
-            self._ask_host = functools.partial(context.run, link.take_in)
-            port.frame(f.HELLO, PID)
-            port.flush()
-            link.take_in()
-            if self._path is not None:
-                self._begin(self._path, port)
-            self.ready.set()
-            try:
+        link = self.link = SimulatedLink(shared, there, here)
+        port = self._port = SimulatedPort(shared, there, here)
+        context = contextvars.copy_context()
+        self._ask_host = functools.partial(context.run, link.take_in)
+        port.frame(f.HELLO, PID)
+        port.flush()
+        link.take_in()
+        if self._path is not None:
+            self._begin(self._path, port)
+        self.ready.set()
+        try:
+            await link.take_all()
+            if not self._died.is_set():
                 await self._died.wait()
-            finally:
-                self.kill()
-                link.finish()
-            nursery.cancel_scope.cancel()
+        finally:
+            self.kill()
+            link.finish()
 
 
 class SimulatedPlace(ProcessPlace):

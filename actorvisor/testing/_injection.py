@@ -11,24 +11,25 @@ from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, final
+from typing import TYPE_CHECKING, Any, Final, cast, final
 
 import outcome
 import trio
 
 from .._errors import ServiceAbandoned
 from .._runtime._coroutine import CoroutineLife
-from .._runtime._host import open_host
+from .._runtime._declaration import check_children
+from .._runtime._host import Host, open_host
 from .._runtime._ref import add_note
 from ..abc import Executor, Life, Place
 from ..executors._process import AsyncProcessExecutor, ProcessExecutor
 from ..executors._thread import ThreadLife
 from . import _injected
+from ._assignment import Assignment, Told
 from ._faults import (
     Exit,
     Fault,
     FaultPlan,
-    FaultPlanError,
     Hang,
     InjectedFault,
     Kill,
@@ -40,7 +41,6 @@ from ._faults import (
 )
 from ._injected import Injected
 from ._sites import HostSide
-from ._tree import check_fault, check_plan, services, why_unknown
 
 if TYPE_CHECKING:
     from .._core._messages import ExitReason
@@ -50,83 +50,7 @@ if TYPE_CHECKING:
     from .._runtime._mailbox import Mailbox, Post
     from .._runtime._pool import Declaration
 
-Told: TypeAlias = Callable[[str, int, Fault], object]
-"""Who is told of a fault when it happens: in which path, which incarnation, and which one."""
-
 _OVER: Final = frozenset({"teardown", "over"})
-
-
-@final
-class Injection:
-    """The faults of one run: what `open_host` takes as ``executors=``.
-
-    Args:
-        plan: the faults.
-        told: who is told of each where it happens, on the host's loop. What happens inside of a
-            real worker process is not told.
-    """
-
-    def __init__(self, plan: FaultPlan | Iterable[Fault], told: Told | None = None) -> None:
-        self.plan: FaultPlan = plan_of(plan)
-        self._told = told
-        self._seen: set[str] = set()
-        self._misfits: list[FaultPlanError] = []
-
-    def __call__(self, executor: Executor) -> Executor:
-        """What carries out in an executor's stead; that itself if nothing is to go wrong."""
-        return Injecting(executor, self) if self.plan.faults else executor
-
-    def check_tree(self, tree: Iterable[Declaration]) -> None:
-        """Check what can be seen of a plan before the run: others may be started in it.
-
-        Raises:
-            FaultPlanError: a fault does not fit what is declared.
-        """
-        declared = tuple(tree)
-        check_plan(self.plan, declared, whole=False)
-        # Also if its supervisor never comes to start it.
-        self._seen.update(one.path for one in services(declared))
-
-    def finish(self) -> None:
-        """Check, when the run is over, what could not be seen before.
-
-        A life that never began, and a message that never came, are no errors.
-
-        Raises:
-            FaultPlanError: a fault is for a path that no service ever had, or did not fit it.
-        """
-        if self._misfits:
-            raise self._misfits[0]
-        # A pool has a mailbox, too; what has something below it is no service.
-        above = {path.rpartition("/")[0] for path in self._seen}
-        for fault in self.plan:
-            if fault.path not in self._seen or fault.path in above:
-                raise FaultPlanError(fault, why_unknown(fault.path, sorted(self._seen - above)))
-
-    def see(self, path: str) -> None:
-        """A service, or a pool, has come to be."""
-        self._seen.add(path)
-
-    def of(self, incarnation: Incarnation) -> tuple[Fault, ...]:
-        """The faults of a life that fit it; those that do not are told in the end."""
-        found: list[Fault] = []
-        for fault in self.plan.of(incarnation.path, incarnation.number):
-            try:
-                check_fault(fault, incarnation.application)
-            except FaultPlanError as error:
-                self._misfits.append(error)
-            else:
-                found.append(fault)
-        return tuple(found)
-
-    def refuse(self, faults: Iterable[Fault], why: str) -> None:
-        """Faults cannot be injected; that is told in the end."""
-        self._misfits.extend(FaultPlanError(fault, why) for fault in faults)
-
-    def tell(self, incarnation: Incarnation, fault: Fault) -> None:
-        """A fault happens now."""
-        if self._told is not None:
-            self._told(incarnation.path, incarnation.number, fault)
 
 
 @final
@@ -136,11 +60,11 @@ class Injecting(Executor):
 
     Attributes:
         executor: that one.
-        injection: the faults.
+        assignment: the faults.
     """
 
     executor: Executor
-    injection: Injection = field(compare=False)
+    assignment: Assignment = field(compare=False)
     has_loop: bool = field(init=False, compare=False)  # type: ignore[misc]
     has_thread: bool = field(init=False, compare=False)  # type: ignore[misc]
     is_remote: bool = field(init=False, compare=False)  # type: ignore[misc]
@@ -155,7 +79,7 @@ class Injecting(Executor):
 
     def mailbox(self, path: str, capacity: int, overflow: str, post: Post) -> Mailbox | None:
         """The other one's."""
-        self.injection.see(path)
+        self.assignment.see(path)
         return self.executor.mailbox(path, capacity, overflow, post)
 
     @asynccontextmanager
@@ -167,28 +91,28 @@ class Injecting(Executor):
             preload = (*executor.preload, _injected.__name__)
             executor = dataclasses.replace(executor, preload=preload)
         async with executor.open(nursery) as place:
-            yield InjectingPlace(place, self.injection, nursery)
+            yield InjectingPlace(place, self.assignment, nursery)
 
 
 class InjectingPlace(Place):
     """An executor at work, as it is but for the lives that have faults."""
 
-    def __init__(self, place: Place, injection: Injection, nursery: trio.Nursery) -> None:
+    def __init__(self, place: Place, assignment: Assignment, nursery: trio.Nursery) -> None:
         self._place = place
-        self._injection = injection
+        self._assignment = assignment
         self._nursery = nursery
 
     def begin(self, incarnation: Incarnation) -> Life:
         """A life; as it is if it has no faults."""
-        faults = self._injection.of(incarnation)
+        faults = self._assignment.of(incarnation)
         life = self._place.begin(incarnation)
         if not faults:
             return life
         if not isinstance(life, _lives(incarnation.application.executor)):
             why = f"it is for actorvisor's own executors, and {type(life).__name__} is of another"
-            self._injection.refuse(faults, why)
+            self._assignment.refuse(faults, why)
             return life
-        return InjectedLife(life, incarnation, faults, self._injection, self._nursery)
+        return InjectedLife(life, incarnation, faults, self._assignment, self._nursery)
 
 
 def _lives(executor: Executor) -> tuple[type[Life], ...]:
@@ -209,14 +133,14 @@ class InjectedLife(HostSide, Life):
         life: Life,
         incarnation: Incarnation,
         faults: tuple[Fault, ...],
-        injection: Injection,
+        assignment: Assignment,
         nursery: trio.Nursery,
     ) -> None:
         self.began = trio.current_time()
         self.clock = trio.lowlevel.current_clock()
         self.token = trio.lowlevel.current_trio_token()
         self._incarnation = incarnation
-        self._injection = injection
+        self._assignment = assignment
         self._nursery = nursery
         self._scopes: list[trio.CancelScope] = []
         app = incarnation.application
@@ -279,7 +203,7 @@ class InjectedLife(HostSide, Life):
 
     def tell(self, fault: Fault) -> None:
         """See `HostSide.tell`."""
-        self._injection.tell(self._incarnation, fault)
+        self._assignment.tell(self._incarnation, fault)
 
     def hold(self, seconds: float, answers: Answers) -> None:
         """See `HostSide.hold`."""
@@ -348,12 +272,14 @@ class Injector:
 
     Attributes:
         plan: the faults, of each host that is opened.
-        told: who is told of each where it happens; see `Injection`.
+        told: who is told of each where it happens; see `inject`.
     """
 
     def __init__(self, plan: FaultPlan, told: Told | None) -> None:
         self.plan: FaultPlan = plan
         self.told: Told | None = told
+        self._assignment = Assignment(plan, self._tell)
+        self._open: set[open_host] = set()
 
     def __call__(self, children: Iterable[Declaration] = (), **options: Any) -> open_host:
         """See `open_host`.
@@ -362,27 +288,46 @@ class Injector:
             FaultPlanError: a fault does not fit what is declared; of what is started later it is
                 raised when the block has been left normally.
         """
-        declared = tuple(children)
-        injection = Injection(self.plan, self._tell)
-        injection.check_tree(declared)
+        declared = check_children(children)
+        self._assignment.check_tree(declared)
         own: Callable[[Executor], Executor] | None = options.pop("executors", None)
 
         def substitute(executor: Executor) -> Executor:
-            return injection(executor if own is None else own(executor))
+            found = executor if own is None else own(executor)
+            return Injecting(found, self._assignment) if self.plan.faults else found
 
-        return _InjectedHost(injection, declared, executors=substitute, **options)
+        return _InjectedHost(self, declared, executors=substitute, **options)
 
     def _tell(self, path: str, incarnation: int, fault: Fault) -> None:
         if self.told is not None:
             self.told(path, incarnation, fault)
 
+    def opened(self, host: open_host) -> None:
+        """A host is opened."""
+        self._open.add(host)
+
+    def closed(self, host: open_host, normally: bool) -> None:
+        """A host is closed.
+
+        Raises:
+            FaultPlanError: it was the last one, and a fault was nobody's.
+        """
+        self._open.discard(host)
+        if normally and not self._open:
+            self._assignment.finish()
+
 
 class _InjectedHost(open_host):  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
     """An `open_host` that looks at its end for faults that were for nobody."""
 
-    def __init__(self, injection: Injection, children: Any, **options: Any) -> None:
+    def __init__(self, injector: Injector, children: Any, **options: Any) -> None:
         super().__init__(children, **options)
-        self._injection = injection
+        self._injector = injector
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aenter__(self) -> Host:
+        self._injector.opened(self)
+        return await super().__aenter__()
 
     @trio.lowlevel.enable_ki_protection
     async def __aexit__(
@@ -391,16 +336,17 @@ class _InjectedHost(open_host):  # type: ignore[misc]  # pyright: ignore[reportG
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        note = f"with faults={self._injection.plan!r}"
+        normally = False
         try:
             left = await super().__aexit__(kind, error, traceback)
+            normally = error is None or bool(left)
         except BaseException as raised:
-            add_note(raised, note)
+            add_note(raised, f"with faults={self._injector.plan!r}")
             raise
-        if error is None or left:
-            self._injection.finish()
-        else:
-            add_note(error, note)
+        finally:
+            if not normally and error is not None:
+                add_note(error, f"with faults={self._injector.plan!r}")
+            self._injector.closed(self, normally)
         return left
 
 

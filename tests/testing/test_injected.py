@@ -12,6 +12,7 @@ import trio
 
 import actorvisor as av
 from actorvisor.testing import ExecutorCheck, executor_checks, simulate
+from actorvisor.testing._assignment import Assignment
 from actorvisor.testing._faults import (
     EVERY,
     After,
@@ -28,7 +29,7 @@ from actorvisor.testing._faults import (
     Teardown,
     Time,
 )
-from actorvisor.testing._injection import Injecting, Injection, inject
+from actorvisor.testing._injection import Injecting, inject
 from actorvisor.testing._simulation._process import simulated
 from tests.testing.players import (
     Bare,
@@ -100,7 +101,9 @@ async def caught(awaitable: Awaitable[Any]) -> Any:
 def _checks() -> list[Any]:
     found: list[Any] = []
     for executor in EXECUTORS:
-        injecting = Injecting(simulated(executor), Injection(never("player", "reader", "function")))
+        injecting = Injecting(
+            simulated(executor), Assignment(never("player", "reader", "function"))
+        )
         name = type(executor).__name__
         found += [
             pytest.param(check, id=f"{name}: {check}") for check in executor_checks(injecting)

@@ -81,6 +81,11 @@ class Letters:
         """A mailbox comes to be."""
         self._cells[mailbox] = cell
 
+    def forgotten(self, mailbox: Mailbox) -> None:
+        """Its identity is no more, and what that was declared with is not to be kept alive."""
+        self._cells.pop(mailbox, None)
+        self._timers.pop(mailbox, None)
+
     # --- who sends ------------------------------------------------------------------------
 
     def origin(self) -> Origin:
@@ -132,12 +137,15 @@ class Letters:
     def _tell(
         self, kind: str, mailbox: Mailbox, letter: Letter, detail: dict[str, Json] | None = None
     ) -> None:
-        cell = self._cells[mailbox]
-        incarnation = letter.taken or cell.record.incarnation
+        incarnation = letter.taken or self._incarnation(mailbox)
         said: dict[str, Json] = {"message": letter.number, "name": letter.name}
         if detail:
             said |= detail
-        self._chronicle.add(kind, cell.path, incarnation, said)
+        self._chronicle.add(kind, mailbox.path, incarnation, said)
+
+    def _incarnation(self, mailbox: Mailbox) -> int:
+        cell = self._cells.get(mailbox)
+        return 0 if cell is None else cell.record.incarnation
 
     def accepted(self, mailbox: Mailbox, envelope: Envelope) -> None:
         """A message is accepted."""
@@ -216,8 +224,7 @@ class Letters:
         if letter is not None:
             self._tell("dropped-reply", mailbox, letter)
         else:
-            cell = self._cells[mailbox]
-            self._chronicle.add("dropped-reply", cell.path, cell.record.incarnation, {})
+            self._chronicle.add("dropped-reply", mailbox.path, self._incarnation(mailbox), {})
 
     def settled(self, mailbox: Mailbox) -> None:
         """Nothing waits any more: what timers had put in is gone."""

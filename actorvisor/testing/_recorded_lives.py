@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, cast, final
 
 import trio
 
+from .._core._describe import describe
 from .._runtime._incarnation import Incarnation
 from ..abc import Executor, Life, Place
 
@@ -58,7 +59,7 @@ class Recording(Executor):
         object.__setattr__(self, "is_remote", self.executor.is_remote)
 
     def __repr__(self) -> str:
-        return repr(self.executor)
+        return describe(self.executor)
 
     def mailbox(self, path: str, capacity: int, overflow: str, post: Post) -> Mailbox | None:
         """The other one's; when its identity comes to be, it is recorded as all are."""

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     import random
 
     from .._core._messages import ExitReason
+    from .._core._spec import Verdict
     from .._runtime._cell import Cell
     from .._runtime._mailbox import MailStatistics
     from .._runtime._pool import Declaration
@@ -177,20 +178,21 @@ class RecordedCommons(Commons):
         super().__init__(generator, max_abandoned, executors)
         self.chronicle: Chronicle = Chronicle(recorder, self)
         self.events: EventStream = RecordedEvents(self.events, self.chronicle)
-        self._recordings: dict[Executor, Recording] = {}
 
     def adopt(self, cell: Cell) -> None:
         """See `Commons.adopt`."""
         self.chronicle.adopted(cell)
         super().adopt(cell)
 
+    def forget(self, cell: Cell) -> None:
+        """See `Commons.forget`."""
+        super().forget(cell)
+        if cell.mailbox is not None:
+            self.chronicle.letters.forgotten(cell.mailbox)
+
     def executor_for(self, declared: Executor) -> Executor:
         """See `Commons.executor_for`; its lives are recorded."""
-        found = self._recordings.get(declared)
-        if found is None:
-            found = Recording(super().executor_for(declared))
-            self._recordings[declared] = found
-        return found
+        return Recording(super().executor_for(declared))
 
 
 class RecordedEvents(EventStream):
@@ -215,15 +217,16 @@ class RecordedSupervision(Supervision):
     """The decisions of one supervisor of a recorded host.
 
     Attributes:
-        event: what it decides upon, or has decided upon last.
+        verdict: what ``on_crash`` said of the end that it decided upon last, if it was an end.
     """
 
-    event: c.Event
+    # Not the event itself: that may be all that keeps its data alive.
+    verdict: Verdict | None = None
     _chronicle: Chronicle
 
     def decide(self, event: c.Event, now: float, draw: float = 0.5) -> list[c.Command]:
         """See `Supervision.decide`."""
-        self.event = event
+        self.verdict = event.verdict if isinstance(event, c.ChildExit) else None
         asked: tuple[str, int] | None = None
         if isinstance(event, c.Start | c.Restart | c.Stop | c.Remove | c.CancelStart):
             child = self.children.get(event.name)
@@ -380,9 +383,8 @@ class Chronicle:
             detail["decided"] = supervision._now
         if said.notice is Notice.EXITED:
             assert isinstance(supervision, RecordedSupervision)
-            event = supervision.event
-            if isinstance(event, c.ChildExit) and event.verdict is not None:
-                detail["verdict"] = event.verdict
+            if supervision.verdict is not None:
+                detail["verdict"] = supervision.verdict
         self.add(_KINDS[said.notice], cell.path, said.incarnation, detail)
 
     def asked(self, path: str, incarnation: int, event: c.Event, commands: list[c.Command]) -> None:

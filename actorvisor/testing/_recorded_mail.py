@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import trio
 
-from .._runtime._mailbox import Envelope, Mailbox
 from .._runtime._pool_mail import PoolMailbox
 from ..bridge import _ledger as ledger
 from ..bridge._mailbox import LinkedMailbox
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     import outcome
 
     from .._core._messages import ExitReason
+    from .._runtime._mailbox import Envelope, Mailbox
     from .._runtime._waits import Wait
     from ..bridge._link import Link, Listener
     from ._recording import RecordedCommons
@@ -36,7 +36,7 @@ def record_mail(mailbox: Mailbox) -> None:
 
 @functools.cache
 def _recorded(kind: type) -> type[Mailbox]:
-    mixin: type[Mailbox] = RecordedMailbox
+    mixin: type = RecordedMailbox
     if issubclass(kind, PoolMailbox):
         mixin = RecordedPoolMailbox
     elif issubclass(kind, LinkedMailbox):
@@ -45,12 +45,20 @@ def _recorded(kind: type) -> type[Mailbox]:
     return made  # type: ignore[no-any-return]
 
 
-class RecordedMailbox(Mailbox):
-    """A mailbox that tells of its messages."""
+# What stands before a mailbox's own class is no mailbox by itself: an object's class can be changed
+# only to one of the same layout, and two mailboxes as bases make another one.
+if TYPE_CHECKING:
+    _Mail = Mailbox
+    _PoolMail = PoolMailbox
+    _LinkedMail = LinkedMailbox
+else:
+    _Mail = _PoolMail = _LinkedMail = object
+
+
+class RecordedMailbox(_Mail):
+    """What a mailbox that tells of its messages does otherwise."""
 
     __slots__ = ()
-
-    # Invariant: no attributes of its own. What is a mailbox already becomes one of these.
 
     @property
     def letters(self) -> Letters:
@@ -173,8 +181,8 @@ class RecordedMailbox(Mailbox):
         self.letters.settled(self)
 
 
-class RecordedPoolMailbox(RecordedMailbox, PoolMailbox):
-    """The mail of a pool that tells of its messages."""
+class RecordedPoolMailbox(RecordedMailbox, _PoolMail):
+    """What the mailbox of a pool does otherwise."""
 
     __slots__ = ()
 
@@ -193,8 +201,8 @@ class RecordedPoolMailbox(RecordedMailbox, PoolMailbox):
         super().take_back(envelope, number)
 
 
-class RecordedLinkedMailbox(RecordedMailbox, LinkedMailbox):
-    """The mail of a service in another process that tells of its messages."""
+class RecordedLinkedMailbox(RecordedMailbox, _LinkedMail):
+    """What the mailbox of a service in another process does otherwise."""
 
     __slots__ = ()
 

@@ -67,6 +67,9 @@ class ProcessPlace(Place):
             self._modules = tuple(
                 dict.fromkeys((*self.executor.preload, *_modules_of(incarnation)))
             )
+        return self._make_life(incarnation)
+
+    def _make_life(self, incarnation: Incarnation) -> ProcessLife:
         return ProcessLife(incarnation, self)
 
     def take(self, incarnation: Incarnation) -> Worker:
@@ -98,9 +101,17 @@ class ProcessPlace(Place):
 
     def _start(self) -> Worker:
         setting = Setting(self._modules, self.executor.max_memory_bytes, self.executor.has_loop)
-        worker = Worker(setting, self.executor.method)
+        worker = self._make_worker(setting)
         self._start_soon(self._run, worker, name="actorvisor worker")
         return worker
+
+    def _make_worker(self, setting: Setting) -> Worker:
+        return Worker(setting, self.executor.method)
+
+    async def _prepare(self) -> None:
+        """See to what the start of a worker needs; a checkpoint if it takes time."""
+        if self.executor.method == "forkserver":
+            await _forkserver.ensure(self._modules)
 
     def _start_soon(self, function: Callable[..., Any], *args: Any, name: str) -> None:
         self._context.copy().run(partial(self._nursery.start_soon, function, *args, name=name))
@@ -108,8 +119,7 @@ class ProcessPlace(Place):
     @trio.lowlevel.enable_ki_protection
     async def _run(self, worker: Worker) -> None:
         try:
-            if self.executor.method == "forkserver":
-                await _forkserver.ensure(self._modules)
+            await self._prepare()
         except OSError as error:
             worker.failure = error
             worker.ready.set()

@@ -50,7 +50,8 @@ def executor_checks(executor: Executor, *, patience: float = PATIENCE) -> tuple[
 
     Each opens a host of its own, and uses the public API only. Executors with a loop get players
     with ``async`` handlers, the others plain ones that block; these need real time (a thread
-    that is busy does not stop trio's `~trio.testing.MockClock` from jumping).
+    that is busy does not stop trio's `~trio.testing.MockClock` from jumping), or a simulation:
+    ``simulate(check)``.
 
     Args:
         executor: what is checked; each check uses the same value.

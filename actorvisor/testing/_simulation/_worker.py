@@ -12,7 +12,6 @@ import trio
 
 from ..._runtime._crossing import crossing
 from ...bridge import _ledger as ledger
-from ...bridge._job import Setting
 from ...bridge._life import ProcessLife
 from ...bridge._place import ProcessPlace
 from ...bridge._wire import _frames as f
@@ -23,15 +22,16 @@ from ._station import SimulatedProcess, carry_out
 
 if TYPE_CHECKING:
     from ..._runtime._incarnation import Incarnation
+    from ...bridge._job import Setting
     from ...executors._process import AsyncProcessExecutor, ProcessExecutor
     from ._gate import Gate
 
 HAND_OVER: Final = 0.005
 """Seconds from the job to the first message, in a worker that stood by.
 
-These three are limits of ``python -m benchmarks process_restart`` and what it measured (Linux, 2
-processors, CPython 3.11), from SIGKILL to the reply of the first message: at most 5 ms with a worker
-that stands by, 12 ms without, 190 ms without a fork server.
+From SIGKILL to the first message handled it was at most 5 ms with a worker that stood by, 12 to 15 ms
+by the fork server and 190 to 230 ms by spawn when the bridge was designed (Linux, 2 processors, CPython
+3.11); ``python -m benchmarks process_restart`` says what it is elsewhere.
 """
 
 FORK: Final = 0.012 - HAND_OVER
@@ -148,11 +148,14 @@ class SimulatedPlace(ProcessPlace):
         super().__init__(executor, nursery)
         self._gate = gate
 
-    def begin(self, incarnation: Incarnation) -> SimulatedLife:
-        """A life in a simulated process."""
-        if self._root is None:
-            super().begin(incarnation)
+    def _make_life(self, incarnation: Incarnation) -> SimulatedLife:
         return SimulatedLife(incarnation, self)
+
+    def _make_worker(self, setting: Setting) -> SimulatedWorker:
+        return SimulatedWorker(self._gate, setting, self.executor.method)
+
+    async def _prepare(self) -> None:
+        """Nothing is needed."""
 
     def take(self, incarnation: Incarnation) -> SimulatedWorker:
         """See `ProcessPlace.take`."""
@@ -160,23 +163,6 @@ class SimulatedPlace(ProcessPlace):
         assert isinstance(worker, SimulatedWorker)
         worker.assign(incarnation.path)
         return worker
-
-    def _start(self) -> Worker:
-        setting = Setting((), None, self.executor.has_loop)
-        worker = SimulatedWorker(self._gate, setting, self.executor.method)
-        self._start_soon(self._run, worker, name="a simulated worker")
-        return worker
-
-    @trio.lowlevel.enable_ki_protection
-    async def _run(self, worker: Worker) -> None:
-        try:
-            await worker.run()
-        finally:
-            self._running.discard(worker)
-            if worker in self._standbys:
-                self._forget(worker)
-                self._failures += 1
-                self._wanted.set()
 
 
 class SimulatedLife(ProcessLife):

@@ -391,7 +391,11 @@ class CoroutineLife(Bench, Life):
                     continue
                 envelope = found
                 try:
-                    result = getattr(instance, envelope.name)(*envelope.args, **envelope.kwargs)
+                    handler, kwargs = getattr(instance, envelope.name), envelope.kwargs
+                    # An empty `**` would be merged into a new dict all the same.
+                    result = (
+                        handler(*envelope.args, **kwargs) if kwargs else handler(*envelope.args)
+                    )
                 except Rejection as error:
                     mailbox.reject(envelope, error)
                     continue

@@ -114,7 +114,7 @@ class Envelope:
         unread: whether it has not been taken up; kept for what takes no room.
         headers: reserved for what travels with a message, or None (H6).
         wire: what carries it to another process, or its number there; None in one process.
-        number: its place among the messages to a worker, once it was sent to one.
+        number: of an ask, its place among the messages to a worker, once it was sent to one.
         lane: which member of a pool with a key it is for; not set otherwise.
     """
 
@@ -168,7 +168,15 @@ class Envelope:
 
 
 class Bulky(Exception):
-    """A message is too large to be put into a mailbox at once: `Mailbox.post` it instead."""
+    """A message is too large to be put into a mailbox at once: `Mailbox.post` it instead.
+
+    Attributes:
+        envelope: the message.
+    """
+
+    def __init__(self, envelope: Envelope) -> None:
+        super().__init__(envelope)
+        self.envelope = envelope
 
 
 class Gate(Protocol):
@@ -375,6 +383,13 @@ class Mailbox:
         self._accepted += 1
         self.waiting += 1
         self._send.send_nowait(envelope)
+
+    @trio.lowlevel.enable_ki_protection
+    def put_tell(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Accept a tell, as `put` does; not all mailboxes make an envelope for it."""
+        self._accepted += 1
+        self.waiting += 1
+        self._send.send_nowait(Envelope(name, args, kwargs))
 
     @trio.lowlevel.enable_ki_protection
     def put_exempt(self, envelope: Envelope) -> None:

@@ -6,7 +6,7 @@ again if it comes back, so that the account is exact at every moment (M7).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import outcome
 import trio
@@ -17,7 +17,7 @@ from ._mailbox import Envelope, Gate, Mailbox
 from ._ref import add_note
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from ._cell import Cell
     from ._pool import Pool
@@ -222,6 +222,10 @@ class PoolMailbox(Mailbox):
         self.waiting += 1
         self.dispatch.add(envelope, lane)
         self.deal()
+
+    def put_tell(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """See `Mailbox.put_tell`."""
+        self.put(Envelope(name, args, kwargs))
 
     def post_nowait(self, envelope: Envelope) -> bool:
         """See `Mailbox.post_nowait`."""

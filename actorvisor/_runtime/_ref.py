@@ -472,11 +472,10 @@ class Ref(_Control, Generic[S_co]):
             and mailbox.waiting < mailbox.limit
             and get_ident() == commons.thread
         ):
-            envelope = Envelope(called.name, args, kwargs)
             try:
-                mailbox.put(envelope)
-            except Bulky:
-                await self._post(envelope)
+                mailbox.put_tell(called.name, args, kwargs)
+            except Bulky as bulky:
+                await self._post(bulky.envelope)
         else:
             await self._post(Envelope(called.name, args, kwargs))
 
@@ -540,12 +539,12 @@ class Ref(_Control, Generic[S_co]):
         commons.sends += 1
         if not commons.sends & 63:
             await trio.lowlevel.checkpoint()
-        envelope = Envelope("receive", (message,), _NOTHING)
         mailbox, kind = self._mailbox, self._kind
         if not (kind.has_receive or kind.has_run):
             self._here()
             if mailbox.gate is not None:
                 mailbox.gate.admit(mailbox)
+            envelope = Envelope("receive", (message,), _NOTHING)
             mailbox.refuse(envelope, f"{kind.title} has no receive()")
         elif (
             mailbox.gate is None
@@ -553,11 +552,11 @@ class Ref(_Control, Generic[S_co]):
             and get_ident() == commons.thread
         ):
             try:
-                mailbox.put(envelope)
-            except Bulky:
-                await self._post(envelope)
+                mailbox.put_tell("receive", (message,), _NOTHING)
+            except Bulky as bulky:
+                await self._post(bulky.envelope)
         else:
-            await self._post(envelope)
+            await self._post(Envelope("receive", (message,), _NOTHING))
 
     @property
     def if_running(self) -> IfRunning[S_co]:

@@ -24,8 +24,6 @@ HIGH: Final = 1 << 16
 LINGER: Final = 0.001
 """Seconds at most that tells wait for more of them; one that comes alone does not wait."""
 
-_pack: Final = f.HEADER.pack
-
 
 class Listener(Protocol):
     """Who is told of what comes."""
@@ -65,7 +63,9 @@ class Link:
         self.received: int = 0
         # What waits to be written; with a descriptor, where one goes along.
         self._out: list[bytes | memoryview | tuple[bytes, _memory.Bulk]] = []
-        self._waiting = 0
+        # Invariant: tells that gather for one frame have the last numbers of all that was sent.
+        self._tells: list[bytes] = []
+        self._gathered = 0
         self._bulks = 0
         self._writer: trio.lowlevel.Task | None = None
         self._blocked = False
@@ -86,48 +86,63 @@ class Link:
 
     def push(self, envelope: Envelope) -> bool:
         """Frame a message if there is credit; whether there was."""
-        end, out, wire = self.end, self._out, envelope.wire
-        under_way = end.under_way
-        if len(under_way) >= end.window:
+        wire, asked = envelope.wire, envelope.reply is not None
+        if type(wire) is bytes and not asked:
+            return self.push_tell(envelope, wire)
+        if self.credit <= 0:
             return False
-        # As `HostEnd.next`, without another call and check: it is on the way of every message.
-        end.sequence = envelope.number = number = end.sequence + 1
-        under_way.append((number, envelope))
-        if envelope.reply is None:
-            kind, idle = f.TELL, False
-        else:
-            kind, idle = f.ASK, not (out or end.asks)
-            end.asks[number] = envelope
-        if type(wire) is not bytes:
-            self._send_bulk(kind, number, wire)
-            return True
-        size = len(wire)
-        out.append(_pack(size, kind, number))
-        out.append(wire)
-        self._waiting += size
-        if idle or self._waiting > HIGH:
+        self._seal()
+        alone = not self.end.asks
+        envelope.number = number = self.end.next(envelope, asked)
+        self._send(f.ASK if asked else f.TELL, number, wire, alone)
+        return True
+
+    def push_tell(self, message: object, wire: bytes) -> bool:
+        """As `push`, of a tell that is not large.
+
+        Args:
+            message: it, for whoever asks what is under way.
+            wire: its payload.
+        """
+        end = self.end
+        if len(end.under_way) >= end.window:
+            return False
+        gathered = self._gathered + len(wire)
+        if gathered > HIGH:
             self._flush()
-        elif self._writer is not None:
+            gathered = len(wire)
+        end.under_way.append(message)
+        self._tells.append(wire)
+        self._gathered = gathered
+        if self._writer is not None:
             self._kick()
         return True
 
+    def _seal(self) -> None:
+        """Frame the tells that have gathered: nothing more goes into that frame."""
+        tells = self._tells
+        if tells:
+            self._out.append(f.encode_tells(self.end.sequence - len(tells) + 1, tells))
+            tells.clear()
+            self._gathered = 0
+
     def send(self, kind: int, number: int, payload: bytes | _memory.Bulk = b"") -> None:
         """Frame something that is no message."""
+        self._seal()
+        self._send(kind, number, payload, True)
+
+    def _send(self, kind: int, number: int, payload: bytes | _memory.Bulk, at_once: bool) -> None:
+        idle = at_once and not self._out
         if isinstance(payload, _memory.Bulk):
-            self._send_bulk(kind, number, payload)
-            return
-        idle = not self._out
-        self._out.append(f.encode(kind, number, payload))
-        self._waiting += len(payload)
+            self._out.append((f.encode(kind | f.LARGE, number, payload.table), payload))
+            self._bulks += 1
+            idle = False
+        else:
+            self._out.append(f.encode(kind, number, payload))
         if idle:
             self._flush()
         else:
             self._kick()
-
-    def _send_bulk(self, kind: int, number: int, bulk: _memory.Bulk) -> None:
-        self._out.append((f.encode(kind | f.LARGE, number, bulk.table), bulk))
-        self._bulks += 1
-        self._kick()
 
     def number_of(self, envelope: Envelope) -> int | None:
         """The number of an ask that is under way, or None."""
@@ -144,6 +159,7 @@ class Link:
 
     def _flush(self) -> None:
         """Write what the socket takes now; the rest is the writer's."""
+        self._seal()
         # After a full socket, only the one task that waits for it tries again.
         if not self._blocked and not self._write_some():
             self._blocked = True
@@ -179,11 +195,11 @@ class Link:
                 out.clear()
                 break
             out[:count] = [memoryview(data)[sent:]] if sent < len(data) else ()
-        self._waiting = 0
         return True
 
     async def _write(self) -> None:
         while True:
+            self._seal()
             self._blocked = not self._write_some()
             if self._blocked:
                 try:
@@ -203,8 +219,8 @@ class Link:
     async def _linger(self) -> None:
         """Let tells gather while they come at every turn of the loop; an ask is not kept waiting."""
         most, gathered = trio.current_time() + LINGER, 0
-        while self._waiting > gathered and not self.end.asks and trio.current_time() < most:
-            gathered = self._waiting
+        while self._gathered > gathered and not self.end.asks and trio.current_time() < most:
+            gathered = self._gathered
             await trio.lowlevel.checkpoint()
 
     # --- in -------------------------------------------------------------------------------
@@ -273,6 +289,7 @@ class Link:
         self._writer = None
         self._closed = True
         self._out.clear()
+        self._tells.clear()
         if self.end.broken is None:
             self._take_in(self.ledger.tail(self.received))
         self._close()

@@ -7,11 +7,12 @@ Of a service in another process the host's end is told of: what that knows, and 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import trio
 
+from .._runtime._mailbox import Envelope
 from .._runtime._pool_mail import PoolMailbox
 from ..bridge import _ledger as ledger
 from ..bridge._mailbox import LinkedMailbox
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import outcome
 
     from .._core._messages import ExitReason
-    from .._runtime._mailbox import Envelope, Mailbox
+    from .._runtime._mailbox import Mailbox
     from .._runtime._waits import Wait
     from ..bridge._link import Link, Listener
     from ._recording import RecordedCommons
@@ -81,6 +82,10 @@ class RecordedMailbox(_Mail):
         else:
             letters.handed_over(self, envelope)
         super().put(envelope)
+
+    def put_tell(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """See `Mailbox.put_tell`."""
+        self.put(Envelope(name, args, kwargs))  # a letter is of an envelope
 
     async def _await_turn(self, envelope: Envelope | None, wait: Wait | None) -> None:
         if envelope is None:
@@ -231,23 +236,21 @@ class RecordedLinkedMailbox(RecordedMailbox, _LinkedMail):
             # What is done already was told of before.
             letters.taken(self, envelope, self._link.incarnation)
 
-    def _finish(self, link: Link, done: int, finished: list[Envelope] | None) -> None:
+    def _finish(self, link: Link, finished: list[Any]) -> None:
         letters, verdicts = self.letters, link.ledger.verdicts
-        for number, envelope in link.end.under_way:
-            if number > done:
-                break
+        for number, envelope in enumerate(finished, link.end.settled - len(finished) + 1):
             verdict = verdicts[number & ledger.MASK]
             if verdict in {ledger.HANDLED, ledger.REJECTED}:
                 letters.taken(self, envelope, link.incarnation)
             if verdict != ledger.BROKEN:  # that is a dead letter
                 letters.ended(_VERDICTS[verdict], self, envelope)
-        super()._finish(link, done, finished)
+        super()._finish(link, finished)
 
     def detach(self) -> list[Envelope]:
         """See `LinkedMailbox.detach`."""
         under_way = [] if self._link is None else list(self._link.end.under_way)
         back = super().detach()
-        for _, envelope in under_way:
+        for envelope in under_way:
             letter = self.letters.find(envelope)
             if letter is not None and not letter.taken and envelope not in back:
                 self.letters.ended("withdrawn", self, envelope)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 HEADER = 13
 MOST = 256 * 1024
 BIG = 128
-FROM_HOST = [f.JOB, f.TELL, f.ASK, f.ANSWER, f.ERROR, f.CREDIT, f.CLOSED, f.STOP, f.WAKE]
+FROM_HOST = [f.JOB, f.TELL, f.ASK, f.ANSWER, f.ERROR, f.CREDIT, f.CLOSED, f.STOP, f.WAKE, f.TELLS]
 FROM_WORKER = [
     f.HELLO,
     f.UP,
@@ -53,6 +53,28 @@ def number(value: int, size: int) -> bytes:
 def frame(kind: int, numbered: int, payload: bytes = b"", large: bool = False) -> bytes:
     """A frame, put together by hand."""
     return number(len(payload), 4) + bytes([kind | BIG * large]) + number(numbered, 8) + payload
+
+
+def together(payloads: list[bytes]) -> bytes:
+    """The payload of many tells in one frame: how many, the length of each, and theirs."""
+    lengths = [len(payloads), *map(len, payloads)]
+    return b"".join([number(one, 4) for one in lengths] + payloads)
+
+
+def apart(payload: bytes) -> list[bytes] | None:
+    """What was put together so; None if it was not."""
+    numbers = [
+        int.from_bytes(payload[place : place + 4], sys.byteorder)
+        for place in range(0, len(payload) // 4 * 4, 4)
+    ]
+    if not numbers or not 0 < numbers[0] < len(numbers):
+        return None
+    lengths = numbers[1 : numbers[0] + 1]
+    rest, parts = payload[4 * len(lengths) + 4 :], []
+    for length in lengths:
+        parts.append(rest[:length])
+        rest = rest[length:]
+    return parts if together(parts) == payload else None
 
 
 def kinds_of(direction: list[int]) -> list[int]:

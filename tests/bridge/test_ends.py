@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 from actorvisor.bridge._wire import _frames as f
 from actorvisor.bridge._wire._ends import HostEnd, WorkerEnd
 from actorvisor.bridge._wire._frames import ProtocolError
-from tests.bridge.streams import FROM_HOST, FROM_WORKER, HEADER, frame, naive
+from tests.bridge.streams import FROM_HOST, FROM_WORKER, HEADER, apart, frame, naive, together
 
 if TYPE_CHECKING:
     from actorvisor.bridge._wire._frames import Frame
@@ -137,6 +137,8 @@ class WorkerRules:
         if kind in (f.TELL, f.ASK):
             last = len(self.said(f.TELL, f.ASK))
             return number == last + 1 and number - self.done <= self.window
+        if kind == f.TELLS:
+            return False  # not in its place, or not cut
         if kind in (f.ANSWER, f.ERROR):
             return number in self.asked and number not in self.said(f.ANSWER, f.ERROR)
         return True
@@ -146,11 +148,18 @@ class WorkerRules:
             return []
         frames, garbage = naive(self.stream + data, FROM_HOST)
         self.stream = (self.stream + data)[sum(HEADER + len(one[2]) for one in frames) :]
-        for index, (kind, number, _, _) in enumerate(frames):
-            if not self.allows(kind, number):
-                self.broken = True
-                return frames[:index]
-            self.heard.append((kind, number))
+        for index, (kind, number, payload, _) in enumerate(frames):
+            parts = apart(payload) if kind == f.TELLS else None
+            several = [(f.TELL, number + place) for place in range(len(parts or ()))]
+            before = list(self.heard)
+            for one in several or [(kind, number)]:
+                if not self.allows(*one):
+                    self.broken, self.heard = True, before
+                    return frames[:index]
+                self.heard.append(one)
+            if parts is not None:
+                tells = [(f.TELL, number + place, part, False) for place, part in enumerate(parts)]
+                frames[index] = (f.TELLS, number, tells, False)
         self.broken = garbage
         return frames
 
@@ -241,8 +250,7 @@ class HostSide:
         end, rules = self.end, self.rules
         match what:
             case "message":
-                while end.under_way and end.under_way[0][0] <= end.acknowledged:
-                    end.under_way.popleft()
+                end.settle(end.acknowledged)
                 if len(rules.sent) - rules.done < WINDOW and end.broken is None:
                     assert end.credit == WINDOW - len(rules.sent) + rules.done
                     number = len(rules.sent) + 1
@@ -318,13 +326,17 @@ def test_how_it_is_cut_changes_nothing(steps: list[tuple[str, Any]], cuts: list[
 
 @st.composite
 def from_host(draw: st.DrawFn) -> bytes:
-    kind = draw(likely(FROM_HOST, [f.TELL, f.ASK, f.ANSWER]))
-    return frame(kind, draw(SMALL), draw(PAYLOAD))
+    kind = draw(likely(FROM_HOST, [f.TELL, f.ASK, f.ANSWER, f.TELLS]))
+    payload = draw(PAYLOAD)
+    if kind == f.TELLS and draw(st.booleans()):
+        payload = together(draw(st.lists(PAYLOAD, max_size=4)))
+    return frame(kind, draw(SMALL), payload)
 
 
 WORKER_STEPS = st.one_of(
     st.tuples(st.just("right message"), st.sampled_from([f.TELL, f.ASK])),
     st.tuples(st.just("right message"), st.sampled_from([f.TELL, f.ASK])),
+    st.tuples(st.just("right tells"), st.lists(PAYLOAD, min_size=1, max_size=4)),
     st.tuples(st.just("frame"), from_host()),
     st.tuples(st.just("bytes"), st.binary(min_size=1, max_size=20)),
     st.tuples(st.just("request"), st.none()),
@@ -346,6 +358,9 @@ def test_the_workers_end(steps: list[tuple[str, Any]], job: int, window: int) ->
             case "right message":
                 framed += 1
                 way += frame(how, framed, b"m")
+            case "right tells":
+                way += f.encode_tells(framed + 1, how)
+                framed += len(how)
             case "frame" | "bytes":
                 way += how
             case "request":
@@ -444,6 +459,16 @@ class Connection(RuleBasedStateMachine):
         self.told.append((kind, number, payload))
         self.down += f.encode(kind, number, payload)
 
+    @precondition(lambda self: not self.ended and self.host.credit > 0)
+    @rule(count=st.integers(1, WINDOW))
+    def messages(self, count: int) -> None:
+        """Many in one frame."""
+        first = self.host.sequence + 1
+        payloads = [self.fresh() for _ in range(min(count, self.host.credit))]
+        self.host.under_way += payloads
+        self.told += [(f.TELL, number, one) for number, one in enumerate(payloads, first)]
+        self.down += f.encode_tells(first, payloads)
+
     @rule(which=st.integers(0, 5), kind=st.sampled_from([f.ANSWER, f.ERROR]))
     def answer(self, which: int, kind: int) -> None:
         """In any order."""
@@ -463,8 +488,7 @@ class Connection(RuleBasedStateMachine):
         done = self.host.acknowledged
         if self.framed == self.received:
             done = max(done, self.stored)
-        while self.host.under_way and self.host.under_way[0][0] <= done:
-            self.host.under_way.popleft()
+        self.host.settle(done)
 
     @rule(count=st.integers(1, 80))
     def carry_up(self, count: int) -> None:
@@ -504,6 +528,9 @@ class Connection(RuleBasedStateMachine):
                 case f.TELL | f.ASK:
                     self.queue.append(one)
                     self.taken.append((kind, number, payload))
+                case f.TELLS:
+                    self.queue += payload
+                    self.taken += [tell[:3] for tell in payload]
                 case f.ANSWER | f.ERROR:
                     assert number not in self.answered
                     assert self.worker.answered.pop(number) == number
@@ -680,6 +707,9 @@ def test_what_must_not_come_from_a_worker(
     assert end.receive(frame(f.LOG, 0)) == []
 
 
+TWO = together([b"a", b"bc"])
+
+
 def test_a_job_is_sent_once() -> None:
     end = at_work()
     with pytest.raises(ProtocolError, match="a job in phase 'working'"):
@@ -697,6 +727,24 @@ def test_a_job_is_sent_once() -> None:
             [(f.JOB, 0), *[(f.TELL, number) for number in range(1, WINDOW + 2)]],
             f"a TELL of number {WINDOW + 1}: more than the window of {WINDOW}",
         ),
+        ([(f.TELLS, 1, TWO)], "a TELLS of number 1: there is no job yet"),
+        ([(f.JOB, 0), (f.TELLS, 2, TWO)], "a TELLS of number 2: number 1 was to come"),
+        (
+            [(f.JOB, 0), (f.TELLS, 1, TWO), (f.TELL, 2)],
+            "a TELL of number 2: number 3 was to come",
+        ),
+        (
+            [(f.JOB, 0), (f.TELLS, 1, TWO), (f.TELL, 3), (f.TELLS, 4, TWO)],
+            f"a TELLS of number 4: more than the window of {WINDOW}",
+        ),
+        (
+            [(f.JOB, 0), (f.TELLS, 1, TWO[:-1])],
+            "a TELLS of number 1: 14 bytes are no 2 tells and their lengths",
+        ),
+        (
+            [(f.JOB, 0), (f.TELLS, 1, b"abc")],
+            "a TELLS of number 1: 3 bytes are no 0 tells and their lengths",
+        ),
         ([(f.JOB, 0), (f.ANSWER, 2)], "a ANSWER of number 2: nothing was asked so"),
         (
             [(f.JOB, 0), (f.ANSWER, 1), (f.ERROR, 1)],
@@ -706,7 +754,7 @@ def test_a_job_is_sent_once() -> None:
 )
 @pytest.mark.parametrize("at_once", [True, False])
 def test_what_must_not_come_from_a_host(
-    frames: list[tuple[int, int]], text: str, at_once: bool
+    frames: list[tuple[Any, ...]], text: str, at_once: bool
 ) -> None:
     # P2
     end = WorkerEnd(WINDOW)

@@ -17,12 +17,14 @@ from tests.bridge.streams import (
     MOST,
     NUMBERS,
     VALUES,
+    apart,
     frame,
     kinds_of,
     naive,
     number,
     pieces,
     spoil,
+    together,
     whole,
 )
 
@@ -141,6 +143,32 @@ def test_encode(kind: int, numbered: int, payload: bytes) -> None:
     assert f.encode(kind, numbered, payload) == frame(kind, numbered, payload)
     if kind in VALUES:
         assert f.encode(kind | f.LARGE, numbered, payload) == frame(kind, numbered, payload, True)
+
+
+@given(NUMBERS, st.lists(st.binary(max_size=40), min_size=1, max_size=9))
+def test_many_tells_in_one_frame(first: int, payloads: list[bytes]) -> None:
+    # P3, M2: in order, each with its number, and each to be decoded alone (P4)
+    data = f.encode_tells(first % 2**63, payloads)
+    ((kind, numbered, payload, large),) = FrameReader(f.FROM_HOST).feed(data)
+    assert (numbered, large) == (first % 2**63, False)
+    if len(payloads) == 1:  # as one that comes alone
+        assert (kind, payload) == (f.TELL, payloads[0])
+        return
+    assert (kind, payload) == (f.TELLS, together(payloads))
+    tells = f.cut_tells(numbered, payload)
+    assert tells == [(f.TELL, numbered + n, one, False) for n, one in enumerate(payloads)]
+
+
+@given(st.lists(st.binary(max_size=9), max_size=5).map(together) | st.binary(max_size=30), HARM)
+def test_spoiled_tells(payload: bytes, harm: tuple[str, int, int]) -> None:
+    # P2
+    for one in (payload, spoil(payload, harm)):
+        wanted = apart(one)
+        if wanted is None:
+            with pytest.raises(ValueError, match=rf"{len(one)} bytes are no \d+ tells"):
+                f.cut_tells(1, one)
+        else:
+            assert [tell[2] for tell in f.cut_tells(1, one)] == wanted
 
 
 @given(

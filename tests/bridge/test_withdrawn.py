@@ -26,7 +26,7 @@ def silent_link(shared: Ledger) -> Link:
     link.ledger, link.words, link.end = shared, shared.words, HostEnd()
     link.incarnation = 1
     link.received = 0
-    link._out, link._waiting, link._bulks = [], 0, 0
+    link._out, link._bulks, link._tells, link._gathered = [], 0, [], 0
     link._blocked, link._writer = True, None
     link.end.receive(frame(f.HELLO, 17))
     link.end.job()

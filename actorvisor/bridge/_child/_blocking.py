@@ -372,8 +372,7 @@ class BlockingLife:
             if self._mail.in_hand is not None and self._reason is None:
                 self._mail.done(self._mail.in_hand, None)  # it was not cut off
             return Completed(value)
-        while (taken := self._next()) is not None:
-            self._handle(service, taken)
+        self._handle(service)
         return Completed()
 
     def _up(self) -> bool:
@@ -390,10 +389,10 @@ class BlockingLife:
         mail, words = self._mail, self._words
         while not (self._stopped or words[ledger.STOPPING]):
             if mail.waiting:
-                # That a message is taken up is stored, and is a sign of life, too.
                 with self._lock:
                     if self._reason is not None:
                         break  # a background thread's crash: what waits has gone back
+                    # That a message is taken up is stored, and is a sign of life, too.
                     taken = mail.take_up()
                 if taken is not None:
                     return taken
@@ -426,26 +425,44 @@ class BlockingLife:
         finally:
             self._reading = False
 
-    def _handle(self, service: Service, taken: Taken) -> None:
-        rejected: Rejection | None = None
-        result: Any = None
-        try:
-            result = getattr(service, taken.name)(*taken.args, **taken.kwargs)
-        except Rejection as error:
-            rejected = error
-        if type(result) is CoroutineType:
-            result.close()
-            raise TypeError(
-                f"{type(service).__name__}.{taken.name} returned a coroutine, "
-                "which nothing awaits in this process"
-            )
-        with self._lock:
-            if self._reason is not None:
-                return  # it was blamed for a background thread's crash
-            if rejected is not None:
-                self._mail.reject(taken, rejected)
-            else:
-                self._mail.done(taken, result)
+    def _handle(self, service: Service) -> None:
+        """One message at a time, until it is to stop."""
+        mail, words = self._mail, self._words
+        # A `with` would look both up for each message, which takes longer than to call them.
+        acquire, release = self._lock.acquire, self._lock.release
+        result: Any
+        rejected: Rejection | None
+        taken = self._next()
+        while taken is not None:
+            result = rejected = None
+            try:
+                handler, kwargs = getattr(service, taken.name), taken.kwargs
+                # An empty `**` would be merged into a new dict all the same.
+                result = handler(*taken.args, **kwargs) if kwargs else handler(*taken.args)
+            except Rejection as error:
+                rejected = error
+            if type(result) is CoroutineType:
+                result.close()
+                raise TypeError(
+                    f"{type(service).__name__}.{taken.name} returned a coroutine, "
+                    "which nothing awaits in this process"
+                )
+            acquire()
+            try:
+                if self._reason is not None:
+                    return  # it was blamed for a background thread's crash
+                if rejected is not None:
+                    mail.reject(taken, rejected)
+                else:
+                    mail.done(taken, result)
+                # The next one under the same lock: another time took a tenth of a message.
+                ready = mail.waiting and not (self._stopped or words[ledger.STOPPING])
+                taken = mail.take_up() if ready else None
+            finally:
+                release()
+            if taken is None:
+                result = rejected = None  # not kept while it waits
+                taken = self._next()
 
     def _tear_down(self, service: Service, reason: ExitReason) -> ExitReason:
         try:

@@ -123,10 +123,7 @@ class Mail:
 
     def _skip(self, number: int, verdict: int) -> None:
         self._verdicts[number & ledger.MASK] = verdict
-        due = self._end.done(number, False)
-        self._store_done(number)
-        if due:
-            self.acknowledge()
+        self._finish(number, False)
 
     def done(self, taken: Taken, result: Any) -> None:
         """Its handler returned: the reply is framed, then it is done (P3)."""
@@ -135,17 +132,17 @@ class Mail:
             self._frame_reply(number, result)
             self.replied()
         self.in_hand = None
-        # In this order: once it is stored, the executor may send one more.
-        due = self._end.done(number, taken.asked)
-        self._store_done(number)
-        if due:
-            self.acknowledge()
+        self._finish(number, taken.asked)
 
-    def _store_done(self, number: int) -> None:
+    def _finish(self, number: int, answered: bool) -> None:
+        # In this order: once it is stored, the executor may send one more.
+        due = self._end.done(number, answered)
         framed = self._outbox.framed
         if framed != self._before:
             self._words[ledger.BEFORE] = self._before = framed
         self._words[ledger.DONE] = number
+        if due:
+            self.acknowledge()
 
     def replied(self) -> None:
         """A reply was framed: see to it that it is sent."""
@@ -174,10 +171,7 @@ class Mail:
         self._verdicts[taken.number & ledger.MASK] = ledger.REJECTED
         if taken.asked:
             self.reject_reply(taken.number, error)
-        due = self._end.done(taken.number, taken.asked)
-        self._store_done(taken.number)
-        if due:
-            self.acknowledge()
+        self._finish(taken.number, taken.asked)
 
     def reject_reply(self, number: int, error: Rejection) -> None:
         """Frame an answer that is an error."""

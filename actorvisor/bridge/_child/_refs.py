@@ -9,6 +9,8 @@ from ..._runtime._waits import handling
 from .._wire import _frames as f
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..._core._messages import ExitReason
     from ..._runtime._mailbox import Envelope
     from ..._runtime._waits import Wait
@@ -66,6 +68,9 @@ class RemoteMailbox:
         Raises:
             TypeError: something in it cannot be pickled.
         """
+        if envelope.reply is None:
+            self.put_tell(envelope.name, envelope.args, envelope.kwargs)
+            return
         cell = self._cell
         station = cell.commons
         payload = station.port.codec.encode_message(
@@ -73,13 +78,19 @@ class RemoteMailbox:
         )
         with station.lock:
             self.waiting += 1
-            if envelope.reply is None:
-                station.frame(f.SEND, cell.number, payload)
-                return
             number = station.port.end.request(envelope.reply)
             waits = handling.get() is not None
             envelope.wire = number
             station.frame(f.REQUEST, f.request_number(number, cell.number, waits), payload, True)
+
+    def put_tell(self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """As `put`, of a tell."""
+        cell = self._cell
+        station = cell.commons
+        payload = station.port.codec.encode_message(name, args, kwargs, cell.path)
+        with station.lock:
+            self.waiting += 1
+            station.frame(f.SEND, cell.number, payload)
 
     def sort(self, envelope: Envelope) -> None:
         """For which member of a pool it is: the host's end knows."""

@@ -124,14 +124,14 @@ class Station(ABC):
 
     def dispatch(self, frames: list[Frame]) -> None:
         """Take in what came."""
-        mail = [frame for frame in frames if frame[0] in f.MESSAGES]
-        self.mail.arrive(*mail)
-        if len(mail) == len(frames):
-            return
-        for kind, number, payload, _ in frames:
+        mail: list[Frame] = []
+        for frame in frames:
+            kind, number, payload, _ = frame
             match kind:
+                case f.TELLS:
+                    mail += payload
                 case f.ASK | f.TELL:
-                    pass
+                    mail.append(frame)
                 case f.ANSWER | f.ERROR:
                     self._answer(kind, number, payload)
                 case f.CREDIT:
@@ -148,6 +148,7 @@ class Station(ABC):
                     self.mail.cancelled.discard(number)
                 case _:
                     raise EOFError(f"a {f.name_of(kind)} is not for a service")
+        self.mail.arrive(*mail)
 
     def _answer(self, kind: int, number: int, payload: Any) -> None:
         waiter: Reply = self.port.end.answered.pop(number)

@@ -22,11 +22,13 @@ LARGE_BUFFER: Final = 1 << 20
 
 _ALIGNMENT: Final = 64
 _COUNT: Final = struct.Struct("=?I")
-_PLAIN: Final = (bytes, bytearray, memoryview)
+_COPIED: Final = (bytes, bytearray)
+_PLAIN: Final = (*_COPIED, memoryview)
 _TRACEBACK: Final = 20_000
 """Characters: with text and pickle it fits a frame, even if each takes four bytes."""
 
 _pickle: Final = pickle.dumps
+_unpickle: Final = pickle.loads
 _set_cause: Final[Any] = BaseException.__dict__["__cause__"].__set__
 
 
@@ -267,28 +269,23 @@ class Codec:
         Raises:
             TypeError: something in it cannot be pickled; it is named.
         """
-        packed = args
-        for arg in args:
-            if type(arg) in _PLAIN and (type(arg) is memoryview or len(arg) >= LARGE_BUFFER):
-                packed = tuple(_Plain(one) if type(one) in _PLAIN else one for one in args)
-                break
-        if kwargs:
-            named = {
-                key: _Plain(one) if type(one) in _PLAIN and _is_large(one) else one
-                for key, one in kwargs.items()
-            }
-            message: tuple[Any, ...] = (name, packed, named)
-        else:
-            message = (name, packed)
+        message: tuple[Any, ...] = (name, args, kwargs) if kwargs else (name, args)
         if not self._by_value:
-            try:  # as `_quick`, without another call: it is on the way of every message
-                head = _pickle(message, 5, buffer_callback=_no_buffer)
-                if len(head) <= MAX_PAYLOAD:
-                    return head
-            except KeyboardInterrupt:
-                raise
-            except BaseException:  # it is told below  # noqa: ASYNC103
-                pass
+            for arg in (*args, *kwargs.values()) if kwargs else args:
+                if type(arg) in _COPIED and len(arg) >= LARGE_BUFFER:
+                    break
+            else:
+                try:  # as `_quick`, without another call: it is on the way of every message
+                    head = _pickle(message, 5, buffer_callback=_no_buffer)
+                    if len(head) <= MAX_PAYLOAD:
+                        return head
+                except KeyboardInterrupt:
+                    raise
+                except BaseException:  # it is told below  # noqa: ASYNC103
+                    pass
+        message = (name, tuple(map(_aside, args)))
+        if kwargs:
+            message += ({key: _aside(one) for key, one in kwargs.items()},)
         what = f"{name} for {path}"
         try:
             return self._encode(message, what)
@@ -309,7 +306,7 @@ class Codec:
         """
         try:
             if memory is None:
-                return pickle.loads(payload)
+                return _unpickle(payload)
             head, buffers = split(payload, memory)
             return pickle.loads(head, buffers=buffers)
         except (Exception, KeyboardInterrupt):
@@ -342,6 +339,11 @@ class Codec:
         elif traceback_text:
             show_cause(error, RemoteTraceback(traceback_text))
         return error
+
+
+def _aside(value: object) -> object:
+    """The same, or what has it go beside the stream."""
+    return _Plain(value) if type(value) in _PLAIN and _is_large(value) else value  # type: ignore[arg-type]
 
 
 def _is_large(value: bytes | bytearray | memoryview) -> bool:

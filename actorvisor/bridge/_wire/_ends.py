@@ -8,7 +8,6 @@ and each is answered once, in any order.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any, Final
 
 from . import _frames as f
@@ -17,6 +16,7 @@ from ._frames import Frame, FrameReader, ProtocolError
 WINDOW: Final = 1024
 """Messages that may be on their way to a worker, or wait there."""
 
+_MESSAGES: Final = f.MESSAGES | {f.TELLS}
 _ANSWERS: Final = frozenset((f.REPLY, f.REJECTION, f.FAILURE))
 _ANSWERS_TO_REQUESTS: Final = frozenset((f.ANSWER, f.ERROR))
 
@@ -26,8 +26,9 @@ class HostEnd:
 
     Attributes:
         window: messages that may be under way.
-        sequence: the number of the message that was sent last.
-        under_way: numbers and messages that are not known to be done, in order.
+        settled: the number of the message that was taken out last, as done.
+        under_way: the messages that were sent after it, in order: their places are their numbers,
+            so that to send a tell is to append it.
         asks: messages that are to be answered, by number.
         promised: the same, whose handler has promised an answer for later.
         replied: the highest number of a reply that came; all up to it is done.
@@ -40,8 +41,8 @@ class HostEnd:
 
     def __init__(self, window: int = WINDOW) -> None:
         self.window: int = window
-        self.sequence: int = 0
-        self.under_way: deque[tuple[int, Any]] = deque()
+        self.settled: int = 0
+        self.under_way: list[Any] = []
         self.asks: dict[int, Any] = {}
         self.promised: dict[int, Any] = {}
         self.replied: int = 0
@@ -54,6 +55,11 @@ class HostEnd:
         self._open: set[int] = set()
         self.large: bool = False
         self.broken: ProtocolError | None = None
+
+    @property
+    def sequence(self) -> int:
+        """The number of the message that was sent last."""
+        return self.settled + len(self.under_way)
 
     @property
     def credit(self) -> int:
@@ -78,16 +84,24 @@ class HostEnd:
         """
         if len(self.under_way) >= self.window:
             raise ProtocolError(f"the window of {self.window} messages is full")
-        self.sequence = number = self.sequence + 1
-        self.under_way.append((number, message))
+        self.under_way.append(message)
+        number = self.sequence
         if answered:
             self.asks[number] = message
         return number
 
+    def settle(self, number: int) -> list[Any]:
+        """Take out what is done up to a number, in order."""
+        count = max(0, number - self.settled)
+        done = self.under_way[:count]
+        del self.under_way[:count]
+        self.settled += len(done)
+        return done
+
     def unanswered(self) -> list[Any]:
         """Take out what is done, and whose answer is not in what came."""
-        under_way = {number for number, _ in self.under_way}
-        return [self.asks.pop(number) for number in sorted(self.asks.keys() - under_way)]
+        done = sorted(number for number in self.asks if number <= self.settled)
+        return [self.asks.pop(number) for number in done]
 
     def receive(self, data: bytes) -> list[Frame]:
         """Take bytes in; the frames that are complete now, up to what must not come."""
@@ -193,21 +207,26 @@ class WorkerEnd:
         self.broken: ProtocolError | None = None
 
     def receive(self, data: bytes) -> list[Frame]:
-        """Take bytes in; the frames that are complete now, up to what must not come."""
+        """Take bytes in; the frames that are complete now, up to what must not come.
+
+        The payload of many tells in one frame is a list of theirs.
+        """
         if self.broken is not None:
             return []
         reader = self._reader
         frames = reader.feed(data)
-        most = self._done + self._window
-        messages = f.MESSAGES
-        following = self._received + 1
-        for index, (kind, number, _, _) in enumerate(frames):
-            if kind in messages and number == following and number <= most:
-                self._received = number
-                following += 1
-                if self._has_job:
-                    continue
-            wrong = self._wrong(kind, number)
+        for index, (kind, number, payload, _) in enumerate(frames):
+            count = 1
+            wrong = None
+            if kind == f.TELLS:
+                try:
+                    tells = f.cut_tells(number, payload)
+                except ValueError as error:
+                    wrong = str(error)
+                else:
+                    frames[index] = kind, number, tells, False
+                    count = len(tells)
+            wrong = wrong or self._wrong(kind, number, count)
             if wrong is not None:
                 self.broken = ProtocolError(f"a {f.name_of(kind)} of number {number}: {wrong}")
                 frames = frames[:index]
@@ -217,17 +236,20 @@ class WorkerEnd:
         self.large = reader.large
         return frames
 
-    def _wrong(self, kind: int, number: int) -> str | None:
+    def _wrong(self, kind: int, number: int, count: int) -> str | None:
+        """What is wrong with a frame, or with so many messages in one, or None."""
         if kind == f.JOB:
             if self._has_job:
                 return "there is a job already"
             self._has_job = True
         elif not self._has_job:
             return "there is no job yet"
-        elif kind in f.MESSAGES:
+        elif kind in _MESSAGES:
             if number != self._received + 1:
                 return f"number {self._received + 1} was to come"
-            return f"more than the window of {self._window}"
+            self._received += count
+            if self._received > self._done + self._window:
+                return f"more than the window of {self._window}"
         elif kind in _ANSWERS_TO_REQUESTS:
             if number not in self.requests:
                 return "nothing was asked so"

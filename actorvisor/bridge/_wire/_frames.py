@@ -6,11 +6,14 @@ place in its direction, a request's, or a target's, as the kind says.
 
 from __future__ import annotations
 
+import io
 import struct
+from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
 HEADER: Final = struct.Struct("=IBQ")
 HEADER_SIZE: Final = HEADER.size
+_LENGTH: Final = struct.Struct("=I")
 
 MAX_PAYLOAD: Final = 1 << 18
 """Bytes in one frame's payload; what is larger goes beside the stream, in memory of its own."""
@@ -28,6 +31,7 @@ CREDIT: Final = 6
 CLOSED: Final = 7
 STOP: Final = 8
 WAKE: Final = 9
+TELLS: Final = 10
 
 # From the worker's end.
 HELLO: Final = 32
@@ -48,10 +52,10 @@ ECHO: Final = 46
 ENDING: Final = 47
 EXIT: Final = 48
 
-FROM_HOST: Final = frozenset(range(JOB, WAKE + 1))
+FROM_HOST: Final = frozenset(range(JOB, TELLS + 1))
 FROM_WORKER: Final = frozenset(range(HELLO, EXIT + 1))
 MESSAGES: Final = frozenset((TELL, ASK))
-"""The kinds that are for the service itself, and numbered without a gap."""
+"""The kinds that are for the service itself, and numbered without a gap; `TELLS` are many."""
 # The kinds whose payload may come beside the stream.
 _BULKY: Final = frozenset((JOB, TELL, ASK, ANSWER, REPLY, SEND, REQUEST, CALL, ENDING, EXIT))
 _NAMES: Final = {
@@ -113,6 +117,38 @@ def encode(kind: int, number: int, payload: bytes = b"") -> bytes:
     if len(payload) > MAX_PAYLOAD:
         raise ProtocolError(f"a payload of {len(payload)} bytes; the most is {MAX_PAYLOAD}")
     return HEADER.pack(len(payload), kind, number) + payload
+
+
+def encode_tells(first: int, payloads: Sequence[bytes]) -> bytes:
+    """One frame for tells with numbers in a row: a header for each takes both ends a tenth longer.
+
+    Args:
+        first: the number of the first of them.
+        payloads: theirs, at least one.
+
+    Raises:
+        ProtocolError: they are too long for one.
+    """
+    count = len(payloads)
+    if count == 1:
+        return encode(TELL, first, payloads[0])
+    table = struct.pack(f"={count + 1}I", count, *map(len, payloads))
+    return encode(TELLS, first, b"".join((table, *payloads)))
+
+
+def cut_tells(first: int, payload: bytes) -> list[Frame]:
+    """The frames of the tells that are in one of `TELLS`.
+
+    Raises:
+        ValueError: its table does not fit it.
+    """
+    size, read = len(payload), io.BytesIO(payload).read
+    count = _LENGTH.unpack(read(_LENGTH.size))[0] if size >= _LENGTH.size else 0
+    begin = _LENGTH.size * (count + 1)
+    lengths = struct.unpack(f"={count}I", read(_LENGTH.size * count)) if begin <= size else ()
+    if not lengths or begin + sum(lengths) != size:
+        raise ValueError(f"{size} bytes are no {count} tells and their lengths")
+    return [(TELL, number, read(length), False) for number, length in enumerate(lengths, first)]
 
 
 class FrameReader:

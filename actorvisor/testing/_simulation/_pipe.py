@@ -143,13 +143,13 @@ class SimulatedLink(Link):
         self._writer = trio.lowlevel.current_task()
 
     def _kick(self) -> None:
-        self._write_some()
+        self._flush()
 
     def _write_some(self) -> bool:
         for part in self._out:
             self._sent.put(part if isinstance(part, tuple) else bytes(part))
         self._out.clear()
-        self._bulks = self._waiting = 0
+        self._bulks = 0
         return True
 
     async def take_all(self) -> None:

@@ -18,7 +18,7 @@ from actorvisor.abc import Executor, Place
 from actorvisor.testing import OutsideSimulation, Run, simulate
 from actorvisor.testing._simulation._process import SimulatedProcessExecutor, simulated
 from actorvisor.testing._simulation._worker import FORK, HAND_OVER, SPAWN, SimulatedLife
-from tests.testing.workers import LINES, Looping, Stage, Sync, outer
+from tests.testing.workers import ENDS, LINES, Looping, Stage, Sync, outer
 
 if TYPE_CHECKING:
     from actorvisor._runtime._incarnation import Incarnation
@@ -98,6 +98,7 @@ def play(
     """Simulate a scene."""
 
     async def main() -> Any:
+        outer.set("mine")
         async with av.open_host(max_restarts=1000, drain=0) as host:
             stage = await host.start(av.Application(Stage))
             return await system(Scene(kind, host, stage, **options))
@@ -214,6 +215,10 @@ def test_all_that_crosses_is_copied(kind: Any) -> None:  # P4
         large = bytes(3 << 20)
         await ref.tell(scene.cls.keep, large)
         assert await ref.ask(scene.cls.last) == large  # P6, both ways
+        await ref.tell(scene.cls.fail)  # it begins anew
+        await ref.ask(scene.cls.show, 1)
+        assert await ref.ask(scene.cls.show, 2) == [1, 2]
+        assert await scene.stage.ask(Stage.lines) == [[], [1]]  # what it sends, too
 
     play(kind, system)
 
@@ -228,6 +233,8 @@ def test_what_cannot_be_pickled_is_an_error_of_its_sender(kind: Any) -> None:  #
         assert scene.host.statistics().mailboxes[ref.path].accepted == 0
         with pytest.raises(av.RemoteError, match="cannot be pickled"):
             await ref.ask(scene.cls.unpicklable)
+        assert "cannot be pickled" in await ref.ask(scene.cls.show_what_cannot_be_sent)
+        assert await scene.stage.ask(Stage.lines) == []
         assert await ref.ask(scene.cls.keep, 1) == [1]
         assert ref.incarnation == 1
         with pytest.raises(TypeError, match="cannot be pickled"):
@@ -258,7 +265,7 @@ def test_a_crash_comes_as_from_a_real_process(kind: Any) -> None:  # P2, M9
 @pytest.mark.parametrize("kind", BOTH)
 def test_nothing_of_the_context_crosses(kind: Any) -> None:  # H6
     async def system(scene: Scene) -> Any:
-        outer.set("mine")
+        assert outer.get() == "mine"
         ref = await scene.start()
         return await ref.ask(scene.cls.context)
 
@@ -405,6 +412,30 @@ def test_a_process_can_exit(kind: Any, status: int) -> None:  # P2
 
     assert play(kind, system).value == av.Killed(status)
     assert LINES == []
+
+
+@pytest.mark.parametrize("kind", BOTH)
+@pytest.mark.parametrize(
+    ("how", "reason"), [("kill", av.Killed(-9)), ("exit", av.Killed(3)), ("drop", None)]
+)
+def test_what_ends_itself_says_nothing_more(
+    kind: Any, how: str, reason: av.ExitReason | None
+) -> None:  # P2
+    async def system(scene: Scene) -> tuple[av.ExitReason, object]:
+        ref = await scene.start(restart="temporary")
+        await ref.ask(scene.cls.show, 1)  # it has credit
+        life = scene.life
+        ENDS.update(kill=life.kill, exit=functools.partial(life.exit, 3), drop=life.drop)
+        await ref.tell(scene.cls.leave, how)
+        return await ref.stopped(), await scene.stage.ask(Stage.lines)
+
+    found, lines = play(kind, system).value
+    if reason is None:
+        assert isinstance(found, av.Crashed)
+        assert isinstance(found.exception, av.ConnectionLost)
+    else:
+        assert found == reason
+    assert (lines, LINES) == ([[]], [])
 
 
 @pytest.mark.parametrize("kind", BOTH)

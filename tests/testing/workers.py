@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+from collections.abc import Callable
 from typing import Any
 
 import trio
@@ -12,8 +13,10 @@ from actorvisor._runtime._crossing import crossing
 
 outer: contextvars.ContextVar[str] = contextvars.ContextVar("outer", default="nothing")
 
-# What happened in simulated processes: there are no real ones that would not see it.
+# What happened in simulated processes, and what ends them: there are no real ones that would not
+# see these.
 LINES: list[str] = []
+ENDS: dict[str, Callable[[], object]] = {}
 
 
 class Stage(av.Service):
@@ -102,6 +105,22 @@ class Sync(Worker):
     def pass_on(self, ref: Any) -> Any:
         return ref.blocking.ask(Sync.keep, self.ref)
 
+    def show(self, value: object) -> list[object]:
+        self.stage.blocking.tell(Stage.say, self.kept)
+        self.kept.append(value)
+        return self.kept
+
+    def show_what_cannot_be_sent(self) -> str:
+        try:
+            self.stage.blocking.tell(Stage.say, lambda: 0)
+        except TypeError as error:
+            return str(error)
+        return ""
+
+    def leave(self, how: str) -> None:
+        ENDS[how]()
+        self.stage.blocking.tell(Stage.say, "from the grave")
+
     def beside(self, seconds: float, failing: bool) -> None:
         self.start_soon(self._beside, seconds, failing)
 
@@ -140,6 +159,22 @@ class Looping(Worker):
 
     async def pass_on(self, ref: Any) -> Any:
         return await ref.ask(Looping.keep, self.ref)
+
+    async def show(self, value: object) -> list[object]:
+        await self.stage.tell(Stage.say, self.kept)
+        self.kept.append(value)
+        return self.kept
+
+    async def show_what_cannot_be_sent(self) -> str:
+        try:
+            await self.stage.tell(Stage.say, lambda: 0)
+        except TypeError as error:
+            return str(error)
+        return ""
+
+    async def leave(self, how: str) -> None:
+        ENDS[how]()
+        await self.stage.tell(Stage.say, "from the grave")
 
     async def block_elsewhere(self) -> None:
         await trio.to_thread.run_sync(lambda: self.stage.blocking.ask(Stage.lines))

@@ -1,12 +1,23 @@
-"""What tests of services and of executors need; it imports neither pytest nor hypothesis."""
+"""What tests of services, of whole systems and of executors need.
+
+It imports neither pytest nor hypothesis: `plans`, `schedules` and `SupervisionMachine` bring
+hypothesis in when they are asked for. What each part is:
+
+    simulate, explore          a system on virtual time, one thing at a time
+    FaultPlan, Schedule        what goes wrong, and in which order things run: data
+    inject, record             the same plans, and traces, on real threads and processes
+    Trace, check               what happened, and the rules that hold for every host
+    SupervisionMachine         a state machine of hypothesis, over a tree of yours
+    executor_checks            the contract of executors
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from ._check import ALL as ALL, Rule as Rule, check as check
 from ._conformance import (
     ExecutorCheck as ExecutorCheck,
-    RuleBroken as RuleBroken,
     check_executor as check_executor,
     executor_checks as executor_checks,
 )
@@ -36,7 +47,9 @@ from ._faults import (
     Teardown as Teardown,
     Time as Time,
 )
+from ._injection import Injector as Injector, inject as inject
 from ._probe import Probe as Probe
+from ._recording import Recorder as Recorder, record as record
 from ._simulation._schedule import Schedule as Schedule
 from ._simulation._simulate import (
     Exploration as Exploration,
@@ -44,17 +57,30 @@ from ._simulation._simulate import (
     explore as explore,
     simulate as simulate,
 )
+from ._trace import (
+    Entry as Entry,
+    Trace as Trace,
+    TraceDifference as TraceDifference,
+    TraceError as TraceError,
+)
+from ._violations import RuleBroken as RuleBroken, Violation as Violation
 
 if TYPE_CHECKING:
+    from ._machine import SupervisionMachine as SupervisionMachine
     from ._strategies import plans as plans, schedules as schedules
 
-_OF_HYPOTHESIS = ("plans", "schedules")
+_OF_HYPOTHESIS: Final = {
+    "SupervisionMachine": "_machine",
+    "plans": "_strategies",
+    "schedules": "_strategies",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Strategies are imported when they are asked for: hypothesis takes longer than all else."""
-    if name in _OF_HYPOTHESIS:
-        from . import _strategies
+    """Import what needs hypothesis when it is asked for: that takes longer than all else."""
+    module = _OF_HYPOTHESIS.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
 
-        return getattr(_strategies, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{module}"), name)

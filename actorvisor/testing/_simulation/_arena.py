@@ -50,7 +50,8 @@ class Arena:
         **options: Any,
     ) -> open_host:
         def substitute(executor: Executor) -> Executor:
-            return simulated(executor if executors is None else executors(executor))
+            found = simulated(executor)
+            return found if executors is None else simulated(executors(found))
 
         generator = self._random if random is None else random
         return self._inject(children, random=generator, executors=substitute, **options)

@@ -60,6 +60,8 @@ class LoopActor(av.Service):
                 raise av.Rejection
             case "stop":
                 self.stop()
+            case _:
+                pass  # it has no meaning here
 
     async def teardown(self, reason: av.ExitReason) -> None:
         await trio.lowlevel.checkpoint()
@@ -93,7 +95,7 @@ class BlockingActor(av.Service):
                 case "stop":
                     self.stop()
                 case _:
-                    pass
+                    pass  # it has no meaning here
         return self.seen
 
 
@@ -119,7 +121,9 @@ def draw_system(number: int, kinds: str = "ctap") -> Callable[..., Awaitable[lis
     """
     draw = random.Random(number)
     paths: list[str] = []
-    tree = [_draw_supervisor(draw, f"s{place}", paths, kinds, 0) for place in range(draw.randint(1, 2))]
+    tree = [
+        _draw_supervisor(draw, f"s{place}", paths, kinds, 0) for place in range(draw.randint(1, 2))
+    ]
     errands = [
         [(draw.uniform(0, 2), draw.choice(paths), _draw_script(draw, paths, 0)) for _ in range(8)]
         for _ in range(3)

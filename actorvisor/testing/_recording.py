@@ -69,9 +69,13 @@ class Recorder:
 
     Hosts that are opened by it tell one trace. The paths of the second one begin with ``host-2``,
     and so on.
+
+    Attributes:
+        logs: whether notifications are logged besides; of a simulation they are not.
     """
 
     def __init__(self, open_host: OpenHost = open_host, **facts: Json) -> None:
+        self.logs: bool = True
         self._open = open_host
         self._facts = facts
         self._entries: list[Entry] = []
@@ -177,7 +181,7 @@ class RecordedCommons(Commons):
     ) -> None:
         super().__init__(generator, max_abandoned, executors)
         self.chronicle: Chronicle = Chronicle(recorder, self)
-        self.events: EventStream = RecordedEvents(self.events, self.chronicle)
+        self.events: EventStream = RecordedEvents(self.events, self.chronicle, recorder.logs)
 
     def adopt(self, cell: Cell) -> None:
         """See `Commons.adopt`."""
@@ -198,8 +202,8 @@ class RecordedCommons(Commons):
 class RecordedEvents(EventStream):
     """The event stream of a recorded host."""
 
-    def __init__(self, plain: EventStream, chronicle: Chronicle) -> None:
-        super().__init__(plain._log, plain._wanted)
+    def __init__(self, plain: EventStream, chronicle: Chronicle, logs: bool) -> None:
+        super().__init__(plain._log, plain._wanted if logs else _none)
         self._chronicle = chronicle
 
     def announce(self, cell: Cell, said: c.Announce) -> None:
@@ -211,6 +215,11 @@ class RecordedEvents(EventStream):
         """See `EventStream.close`: all that lived has ended."""
         super().close()
         self._chronicle.closed()
+
+
+def _none(notice: Notice | None, reason: ExitReason | None) -> bool:
+    """No notification is logged."""
+    return False
 
 
 class RecordedSupervision(Supervision):

@@ -37,6 +37,8 @@ class Arena:
         self.clock: MockClock = MockClock()
         self.gate: Gate = Gate(chooser, self.clock, max_steps, keep_lanes=True)
         self.open_host: Recorder = record(self._open)
+        # There may be thousands of runs, and each has its trace.
+        self.open_host.logs = False
         self._inject = inject(faults, self._tell)
         # Draws the jitter of backoffs, unless a host is given a generator of its own.
         self._random = random_module.Random(draws)

@@ -11,7 +11,6 @@ import inspect
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from threading import get_ident
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any
@@ -272,7 +271,7 @@ class BlockingLife:
         context = contextvars.copy_context()
         context.run(handling.set, None)
         self._joins.append(
-            self._station.start_thread(partial(context.run, self._beside, function, args))
+            self._station.start_thread(lambda: context.run(self._beside, function, args))
         )
 
     def _beside(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:

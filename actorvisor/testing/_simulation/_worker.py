@@ -114,10 +114,7 @@ class SimulatedWorker(Worker):
             self.gone.set()
 
     async def _serve(self) -> None:
-        # Not shared: that takes ten times as long to be given back.
-        shared = ledger.Ledger(
-            mmap.mmap(-1, ledger.SIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        )
+        shared = ledger.Ledger(mmap.mmap(-1, ledger.SIZE))
         on_loop = baton_here().on_loop
         there, here = Pipe(on_loop), Pipe(on_loop)
         link = self.link = SimulatedLink(shared, there, here)

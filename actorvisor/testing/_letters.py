@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ._recording import Chronicle, RecordedCommons
     from ._trace import Json
 
+BROKEN: Final = "it could not be decoded"
 SETTLED: Final = "set by a life that is over"
 
 

@@ -16,7 +16,7 @@ from .._runtime._mailbox import Envelope
 from .._runtime._pool_mail import PoolMailbox
 from ..bridge import _ledger as ledger
 from ..bridge._mailbox import LinkedMailbox
-from ._letters import SETTLED, Letters
+from ._letters import BROKEN, SETTLED, Letters
 
 if TYPE_CHECKING:
     import outcome
@@ -242,8 +242,9 @@ class RecordedLinkedMailbox(RecordedMailbox, _LinkedMail):
             verdict = verdicts[number & ledger.MASK]
             if verdict in {ledger.HANDLED, ledger.REJECTED}:
                 letters.taken(self, envelope, link.incarnation)
-            if verdict != ledger.BROKEN:  # that is a dead letter
-                letters.ended(_VERDICTS[verdict], self, envelope)
+            # Each in its turn, also what is a dead letter: `dead_letter` comes too late for that.
+            why: dict[str, Json] | None = {"why": BROKEN} if verdict == ledger.BROKEN else None
+            letters.ended(_VERDICTS[verdict], self, envelope, why)
         super()._finish(link, finished)
 
     def detach(self) -> list[Envelope]:
@@ -261,6 +262,7 @@ _VERDICTS: Final = {
     ledger.HANDLED: "handled",
     ledger.REJECTED: "rejected",
     ledger.SKIPPED: "withdrawn",
+    ledger.BROKEN: "dead-letter",
 }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ._courses import ENDS, Course, Courses, follow
+from ._letters import BROKEN
 from ._violations import Violation
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def _is_hopeless(course: Course, entry: Entry, courses: Courses) -> bool:
     why = str(entry.detail.get("why", ""))
     if courses.fact(entry.path, "overflow", "") == "drop_oldest" and "full" in why:
         return True
-    if courses.fact(entry.path, "remote", False) and "decoded" in why:
+    if courses.fact(entry.path, "remote", False) and why == BROKEN:
         return True
     return course.last is course.accepted and entry.number == course.accepted.number + 1
 
@@ -284,14 +285,15 @@ def rule_m8(trace: Trace) -> Iterator[Violation]:
     """M8: only an ask can be taken back, and only while it waits.
 
     Checked: what is withdrawn waits (also between two tries), and is an ask, or a timer's message
-    that a later life finds.
+    that a later life finds. (Of a process the host may learn that it takes a message up before it
+    learns that it leaves that out.)
     """
     for entry, courses in follow(trace):
         course = courses.of(entry)
         if entry.kind != "withdrawn" or course is None:
             continue
         detail: Mapping[str, Any] = course.accepted.detail
-        if course.state == "in hand":
+        if course.state == "in hand" and not courses.fact(entry.path, "remote", False):
             expected = f"message {course.number} is withdrawn only while it waits"
             yield Violation("M8", expected, "it is in hand", (course.accepted, entry))
         elif not (detail.get("ask") or detail.get("exempt") == "timer"):

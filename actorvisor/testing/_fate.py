@@ -187,12 +187,15 @@ class Fate:
         return await result if type(result) is CoroutineType else result
 
     async def _finish_later(self, coroutine: CoroutineType[Any, Any, Any], after: When) -> Any:
+        rejection: Rejection | None = None
+        result: Any = None
         try:
             result = await coroutine
-        except Rejection:
-            await self._wait(self._after(after))
-            raise
+        except Rejection as error:
+            rejection = error
         await self._wait(self._after(after))
+        if rejection is not None:
+            raise rejection
         return result
 
     async def _answer_later(

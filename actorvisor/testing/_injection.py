@@ -338,7 +338,7 @@ class _InjectedHost(open_host):  # type: ignore[misc]  # pyright: ignore[reportG
     ) -> bool | None:
         normally = False
         try:
-            left = await super().__aexit__(kind, error, traceback)
+            left = await super().__aexit__(kind, error, traceback)  # noqa: ASYNC102
             normally = error is None or bool(left)
         except BaseException as raised:
             add_note(raised, f"with faults={self._injector.plan!r}")

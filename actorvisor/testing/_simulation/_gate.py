@@ -127,6 +127,8 @@ class Gate(trio.abc.Instrument):
         self._fresh: list[trio.lowlevel.Task] = []
         # Parked tasks of processes that were killed.
         self._buried: list[trio.lowlevel.Task] = []
+        # Tasks that have something to do, and have not come with it yet.
+        self._coming = 0
         self._numbers: dict[trio.lowlevel.Task, int] = {}
         self._spawned = 0
         self._any_dead = False
@@ -145,6 +147,11 @@ class Gate(trio.abc.Instrument):
             self._numbers[task] = self._spawned
             self._spawned += 1
             task.coro = _outer(self, task, task.coro)  # type: ignore[assignment]
+
+    def task_scheduled(self, task: trio.lowlevel.Task) -> None:
+        """A task has something to do: it comes to the gate with it."""
+        if task in self._numbers:
+            self._coming += 1
 
     def task_exited(self, task: trio.lowlevel.Task) -> None:
         """Forget a task."""
@@ -237,10 +244,12 @@ class Gate(trio.abc.Instrument):
             if self.lanes is not None:
                 self.lanes.append(task.name)
             trio.lowlevel.reschedule(task)
+            self._coming -= 1  # that one goes through
             self._waiting = True
             await trio.lowlevel.wait_task_rescheduled(self._abort)
-            # Whoever that step woke parks meanwhile.
-            await trio.lowlevel.cancel_shielded_checkpoint()
+            while self._coming:
+                # Whoever that step woke parks meanwhile.
+                await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _abort(self, _: object) -> trio.lowlevel.Abort:
         self._waiting = False
@@ -298,6 +307,7 @@ class Gate(trio.abc.Instrument):
 
     def park(self, task: trio.lowlevel.Task) -> None:
         """A task has come to the gate."""
+        self._coming -= 1
         self._fresh.append(task)
 
     def stepped(self) -> None:

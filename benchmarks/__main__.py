@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from . import lives, messages, processes, scale
+from . import lives, messages, processes, scale, simulation
 
 if TYPE_CHECKING:
     from .measure import Ratio
@@ -29,6 +29,8 @@ BENCHMARKS: Final[dict[str, Callable[[bool], Awaitable[list[Ratio]]]]] = {
     "process_large": processes.process_large,
     "process_restart": processes.process_restart,
     "process_pool": processes.process_pool,
+    "simulation": simulation.simulation,
+    "unused": simulation.unused,
 }
 
 

@@ -64,14 +64,16 @@ async def bare_tasks(
         nursery.cancel_scope.cancel()
 
 
+async def time_services(count: int) -> float:
+    """So many services, each started by a call of its own; what each took."""
+    begin = perf_counter()
+    async with services(count):
+        return (perf_counter() - begin) / count
+
+
 async def start(quick: bool) -> list[Ratio]:
     """10,000 idle services, each `await host.start(...)`-ed, against as many bare tasks."""
     count, rounds = (1_000, 3) if quick else (10_000, 5)
-
-    async def time_services() -> float:
-        begin = perf_counter()
-        async with services(count):
-            return (perf_counter() - begin) / count
 
     async def time_tasks() -> float:
         begin = perf_counter()
@@ -104,7 +106,7 @@ async def start(quick: bool) -> list[Ratio]:
         return [
             await compare(
                 f"start, time ({count:,} services)",
-                time_services,
+                lambda: time_services(count),
                 time_tasks,
                 rounds=rounds,
                 against=against,

@@ -84,27 +84,29 @@ async def two_reschedules(count: int) -> float:
     return took / count
 
 
+async def flood(count: int, method: str) -> float:
+    """So many messages by `tell`; what each took."""
+    done = trio.Event()
+    async with av.open_host() as host:
+        sink = await host.start(av.Application(Sink, count, done))
+        handler = getattr(Sink, method)
+        begin = perf_counter()
+        for number in range(count):
+            await sink.tell(handler, number)
+        await done.wait()
+        took = perf_counter() - begin
+    return took / count
+
+
 async def tell(quick: bool) -> list[Ratio]:
     """`tell`: one sender floods one service, against a channel with a buffer of 1,000."""
     count, rounds = (20_000, 3) if quick else (100_000, 7)
-
-    async def flood(method: str) -> float:
-        done = trio.Event()
-        async with av.open_host() as host:
-            sink = await host.start(av.Application(Sink, count, done))
-            handler = getattr(Sink, method)
-            begin = perf_counter()
-            for number in range(count):
-                await sink.tell(handler, number)
-            await done.wait()
-            took = perf_counter() - begin
-        return took / count
 
     against = "a plain `async for` over a trio memory channel with a buffer of 1,000"
     return [
         await compare(
             f"tell ({what})",
-            lambda method=method: flood(method),  # type: ignore[misc]
+            lambda method=method: flood(count, method),  # type: ignore[misc]
             lambda: channel_with_async_for(count),
             rounds=rounds,
             against=against,
@@ -114,24 +116,26 @@ async def tell(quick: bool) -> list[Ratio]:
     ]
 
 
+async def converse(count: int, method: str) -> float:
+    """So many messages by `ask`, one after the other; what each took."""
+    async with av.open_host() as host:
+        adder = await host.start(av.Application(Adder))
+        handler = getattr(Adder, method)
+        begin = perf_counter()
+        for number in range(count):
+            await adder.ask(handler, number)
+        took = perf_counter() - begin
+    return took / count
+
+
 async def ask(quick: bool) -> list[Ratio]:
     """`ask`: one message there and its answer back, against two bare one-shot reschedules."""
     count, rounds = (3_000, 3) if quick else (20_000, 7)
 
-    async def converse(method: str) -> float:
-        async with av.open_host() as host:
-            adder = await host.start(av.Application(Adder))
-            handler = getattr(Adder, method)
-            begin = perf_counter()
-            for number in range(count):
-                await adder.ask(handler, number)
-            took = perf_counter() - begin
-        return took / count
-
     return [
         await compare(
             f"ask ({what})",
-            lambda method=method: converse(method),  # type: ignore[misc]
+            lambda method=method: converse(count, method),  # type: ignore[misc]
             lambda: two_reschedules(count),
             rounds=rounds,
             against="two bare one-shot reschedules",

@@ -158,13 +158,14 @@ class Ledger:
         """Those that live and that a group restart takes down."""
         return (kid for kid in self.kids.values() if kid.alive and kid.doomed)
 
-    def noted(self, kid: Kid, now: float) -> int:
-        """How many restart decisions count at a time, for a child (S3)."""
+    def note(self, kid: Kid, now: float) -> int:
+        """Note a restart decision of a child; how many count for it now (S3)."""
         within = float(self.facts.get("within", "inf"))
-        each = self.facts.get("windows") == "each"
-        return sum(
-            now - time <= within and (not each or path == kid.path) for time, path in self.notes
-        )
+        self.notes.append((now, kid.path))
+        self.notes = [note for note in self.notes if now - note[0] <= within]
+        if self.facts.get("windows") == "each":
+            return sum(path == kid.path for _, path in self.notes)
+        return len(self.notes)
 
     # --- what happens ---------------------------------------------------------------------
 
@@ -322,8 +323,7 @@ class Ledger:
 
     def _decide(self, kid: Kid, now: float) -> Due:
         """Note a restart decision; whether the limit allows it, and who is concerned (S2, S3)."""
-        self.notes.append((now, kid.path))
-        if self.noted(kid, now) > self.facts.get("max_restarts", 0):
+        if self.note(kid, now) > self.facts.get("max_restarts", 0):
             return "gave up" if self.facts.get("on_limit") == "drop" else "limit"
         kid.restarting = True
         if self.ordered:
@@ -459,9 +459,15 @@ def _when(entry: Entry) -> float:
     return float(decided)
 
 
+_TELLING: frozenset[str] = frozenset(
+    {*_STATES, "opened", "declared", "ending", "lost", "asked", "told", "bug"}
+)
+
+
 def read_along(trace: Trace) -> Iterator[tuple[Entry, Ledgers]]:
-    """Each entry, with what was known just before it."""
+    """Each entry that is about supervision, with what was known just before it."""
     ledgers = Ledgers()
     for entry in trace:
-        yield entry, ledgers
-        ledgers.take(entry)
+        if entry.kind in _TELLING:
+            yield entry, ledgers
+            ledgers.take(entry)

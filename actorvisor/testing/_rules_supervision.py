@@ -146,7 +146,7 @@ def rule_s3(trace: Trace) -> Iterator[Violation]:
                 kid.due in {"limit", "no start", "escalate"} for kid in causes
             ):
                 expected = _window_of(ledger)
-                found = f"it ends with fewer restarts: {len(ledger.notes)} in all"
+                found = f"it ends with fewer restarts: {len(ledger.notes)}"
                 yield Violation("S3", expected, found, (*_exits(causes), entry))
             continue
         ledger_above, kid = ledgers.above(entry.path), ledgers.kid(entry.path)

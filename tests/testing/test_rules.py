@@ -386,7 +386,7 @@ BROKEN: dict[str, tuple[Rule, Sequence[Told], str]] = {
     "the end one restart too early": (
         rule_s3,
         [opened("a", max_restarts=1), *PAIR[:4], crash("host/s/a"), ending(reason=LIMIT)],
-        "it ends with fewer restarts: 1 in all",
+        "it ends with fewer restarts: 1",
     ),
     "the end because of what is forgotten": (
         rule_s3,

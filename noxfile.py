@@ -153,6 +153,23 @@ def kills(session: nox.Session) -> None:
 
 
 @nox.session(python=DEFAULT_PYTHON)
+def same(session: nox.Session) -> None:
+    """Random systems, simulated in several processes and interpreters: the same traces.
+
+    `nox -s same -- --python python3.11 --python python3.13`
+    """
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.testing.determinism", *session.posargs)
+
+
+@nox.session(python=DEFAULT_PYTHON)
+def real(session: nox.Session) -> None:
+    """The same plans of faults, simulated and on real threads and processes."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.testing.real", *session.posargs)
+
+
+@nox.session(python=DEFAULT_PYTHON)
 def mutation(session: nox.Session) -> None:
     """Break the core in every small way and see which breaks its tests let through.
 

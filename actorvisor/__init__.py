@@ -2,8 +2,8 @@
 
 The layers, each importing only what stands below it:
 
-    _cli                     the command line
-    testing                  simulation, faults, traces, conformance suites
+    _cli | pytest_plugin     the command line; what tests with pytest get
+    testing                  simulation, faults, traces and checks, conformance suites
     executors                places where services run
     bridge                   what crosses a process boundary: the wire, the link, worker processes
     _runtime                 thin shells on trio: host, supervisors, pools, executors, services

@@ -26,7 +26,7 @@ try:
 except ImportError as error:
     raise ImportError(
         "SupervisionMachine is a state machine of hypothesis, which is not installed: "
-        "pip install hypothesis"
+        "pip install 'actorvisor[testing]'"
     ) from error
 
 from .._errors import ActorvisorError, RestartLimitExceeded

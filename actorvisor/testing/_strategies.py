@@ -15,7 +15,7 @@ try:
 except ImportError as error:
     raise ImportError(
         "plans() and schedules() are strategies for hypothesis, which is not installed: "
-        "pip install hypothesis"
+        "pip install 'actorvisor[testing]'"
     ) from error
 
 from .._core._checks import check_count

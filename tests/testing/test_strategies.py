@@ -288,4 +288,4 @@ def test_without_hypothesis_it_is_said_what_is_missing() -> None:
         "except ImportError as error:\n"
         "    print(error)\n"
     )
-    assert "pip install hypothesis" in said
+    assert "pip install 'actorvisor[testing]'" in said

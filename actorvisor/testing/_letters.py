@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .._core._messages import ExitReason
     from .._runtime._cell import Cell
     from .._runtime._mailbox import Envelope, Mailbox
-    from ._recording import Chronicle, RecordedCommons
+    from ._chronicle import Chronicle, RecordedCommons
     from ._trace import Json
 
 BROKEN: Final = "it could not be decoded"

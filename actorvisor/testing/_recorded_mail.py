@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .._runtime._mailbox import Mailbox
     from .._runtime._waits import Wait
     from ..bridge._link import Link, Listener
-    from ._recording import RecordedCommons
+    from ._chronicle import RecordedCommons
     from ._trace import Json
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from ._ledgers import Due, Kid, Ledger, read_along
+from ._ledgers import read_along
 from ._violations import Violation
 
 if TYPE_CHECKING:
+    from ._ledger import Due, Kid, Ledger
     from ._trace import Entry, Trace
 
 LIMIT: Final = "RestartLimitExceeded"

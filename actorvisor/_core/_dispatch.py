@@ -6,6 +6,7 @@ mailboxes; a pool's shell tells it, and hands out what it says.
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from collections import OrderedDict
 from collections.abc import Hashable
@@ -51,13 +52,12 @@ class Dispatch(Generic[_T]):
     def __init__(self, size: int, *, keyed: bool) -> None:
         self.size = size
         self.keyed = keyed
-        # Each message has a rank, by which the oldest of several lanes is found; what was given
-        # back has a lower one than all others.
+        # Each message has a rank: its place among all that ever came. By that the oldest of several
+        # lanes is found, and the place of what comes back.
         self._lanes: list[OrderedDict[_T, int]] = [
             OrderedDict() for _ in range(size if keyed else 1)
         ]
         self._last = 0
-        self._first = 0
         # (A dict is a set that keeps its order.) Who has been free longest comes first.
         self._free: dict[int, None] = {}
         # With a key: the free ones for whom something waits.
@@ -82,12 +82,21 @@ class Dispatch(Generic[_T]):
         self._lane(lane)[item] = self._last
         self._match(lane)
 
-    def put_back(self, item: _T, lane: int = 0) -> None:
-        """One was handed out and comes back: it waits before all others (M4)."""
-        self._first -= 1
+    def put_back(self, item: _T, rank: int, lane: int = 0) -> None:
+        """One was handed out and comes back: it waits before all that came after it (M4).
+
+        Args:
+            item: the message.
+            rank: as `hand_out` gave it.
+            lane: which member it is for; without a key that means nothing.
+        """
         waiting = self._lane(lane)
-        waiting[item] = self._first
+        # Of those before it, all have come back, too: they are few.
+        before = [*itertools.takewhile(lambda one: one[1] < rank, waiting.items())]
+        waiting[item] = rank
         waiting.move_to_end(item, last=False)
+        for one, _ in reversed(before):
+            waiting.move_to_end(one, last=False)
         self._match(lane)
 
     def remove(self, item: _T, lane: int = 0) -> bool:
@@ -100,20 +109,22 @@ class Dispatch(Generic[_T]):
     def pop_oldest(self) -> _T | None:
         """Take out what has waited longest, in whichever lane; None if nothing waits."""
         ranks = [(next(iter(lane.values())), i) for i, lane in enumerate(self._lanes) if lane]
-        return self._pop(min(ranks)[1]) if ranks else None
+        return self._pop(min(ranks)[1])[0] if ranks else None
 
     def pop_lane(self, lane: int) -> list[_T]:
         """Take out all that waits for one member; nothing without a key."""
-        return [self._pop(lane) for _ in range(len(self._lane(lane)))] if self.keyed else []
+        if not self.keyed:
+            return []
+        return [self._pop(lane)[0] for _ in range(len(self._lane(lane)))]
 
     def has_mail(self, member: int) -> bool:
         """Whether something waits that this member could get."""
         return bool(self._lane(member))
 
-    def _pop(self, lane: int) -> _T:
-        item, _ = self._lane(lane).popitem(last=False)
+    def _pop(self, lane: int) -> tuple[_T, int]:
+        found = self._lane(lane).popitem(last=False)
         self._unmatch(lane)
-        return item
+        return found
 
     # --- who is free ----------------------------------------------------------------------
 
@@ -143,11 +154,15 @@ class Dispatch(Generic[_T]):
             return next(iter(self._matched), None)
         return next(iter(self._free), None) if self._lanes[0] else None
 
-    def hand_out(self, member: int) -> _T:
-        """Take out what a member gets, which `who` has named; it is busy from now on."""
-        item = self._pop(member)
+    def hand_out(self, member: int) -> tuple[_T, int]:
+        """Take out what a member gets, which `who` has named; it is busy from now on.
+
+        Returns:
+            The message, and its rank, for `put_back`.
+        """
+        found = self._pop(member)
         self.busy(member)
-        return item
+        return found
 
 
 class Rolling:

@@ -167,8 +167,8 @@ class PoolMailbox(Mailbox):
         self._actor = actor
         self._key: Callable[..., object] | None = pool.key
         self._dealing = False
-        # What members were given and have not done with.
-        self._given: dict[Envelope, Member] = {}
+        # What members were given and have not done with, and its rank.
+        self._given: dict[Envelope, tuple[Member, int]] = {}
         # With a key: the members that are down for good, as long as the pool is not.
         self._shut: set[int] = set()
 
@@ -252,9 +252,9 @@ class PoolMailbox(Mailbox):
     @trio.lowlevel.enable_ki_protection
     def withdraw(self, envelope: Envelope) -> None:
         """See `Mailbox.withdraw`; it may be a member's already."""
-        member = self._given.get(envelope)
-        if member is not None:
-            member.withdraw(envelope)
+        given = self._given.get(envelope)
+        if given is not None:
+            given[0].withdraw(envelope)
         elif self.dispatch.remove(envelope, self._lane(envelope)):
             envelope.withdrawn = True
             envelope.reply = None
@@ -284,10 +284,10 @@ class PoolMailbox(Mailbox):
             self._dealing = False
 
     def _hand_over(self, member: Member) -> None:
-        envelope = self.dispatch.hand_out(member.number)
+        envelope, rank = self.dispatch.hand_out(member.number)
         self.waiting -= 1
         self._accepted -= 1
-        self._given[envelope] = member
+        self._given[envelope] = member, rank
         member.give(envelope)
         if self._senders is not None:
             self._admit_sender()
@@ -301,12 +301,12 @@ class PoolMailbox(Mailbox):
 
     @trio.lowlevel.enable_ki_protection
     def take_back(self, envelope: Envelope, number: int) -> None:
-        """What a member gives back waits before all others (M4)."""
-        del self._given[envelope]
+        """What a member gives back waits before all that came after it (M4)."""
+        _, rank = self._given.pop(envelope)
         self._accepted += 1
         self.waiting += 1
         move_wait(envelope, self.members[number].cell if self.dispatch.keyed else self._actor.cell)
-        self.dispatch.put_back(envelope, number)
+        self.dispatch.put_back(envelope, rank, number)
         if self.gate is not None:
             self.gate.changed(self)
         self.deal()

@@ -96,7 +96,6 @@ def run_and_check(system: Callable[[Any], Awaitable[None]]) -> Trace:
     return trace
 
 
-@pytest.mark.xfail(strict=True, reason="a pool reverses what it takes back from several members")
 def test_a_pool_that_is_restarted_as_a_whole_hands_out_in_order() -> None:
     # M2, W1
     async def system(open_host: Any) -> None:

@@ -37,6 +37,9 @@ MAX_STEPS: Final = 100_000
 TRIES: Final = 300
 """Simulations that may be run to find a smaller plan and schedule for what a seed has found."""
 
+DEMOTIONS: Final = 100
+"""Choices at which a demotion is tried in the stead of all that a walk did."""
+
 System: TypeAlias = Callable[..., Awaitable[_T]]
 
 replayed: contextvars.ContextVar[Recipe | None] = contextvars.ContextVar(
@@ -329,39 +332,55 @@ class _Simulation(Generic[_T]):
 
     def shrunk(self, run: Run[_T], draws: int) -> Run[_T]:
         """A run that fails in the same way, with the smallest plan and schedule found (T3)."""
-        parts: list[Fault | tuple[int, int] | int] = [
-            *run.faults,
-            *run.schedule.skip_time,
-            *run.schedule.picks,
-        ]
         tries = 0
 
-        def attempt(kept: Sequence[Fault | tuple[int, int] | int]) -> bool:
-            nonlocal run, tries
+        def attempt(parts: Sequence[_Part]) -> Run[_T] | None:
+            nonlocal tries
             tries += 1
-            schedule = Schedule(
-                skip_time=tuple(one for one in kept if isinstance(one, int)),
-                picks=tuple(one for one in kept if isinstance(one, tuple)),
-            )
-            faults = FaultPlan(one for one in kept if isinstance(one, Fault))
+            schedule = _schedule_from(parts)
+            faults = FaultPlan(part for part in parts if isinstance(part, Fault))
             found = self.run(Scheduled(schedule), faults, schedule, draws)
-            if not _is_same(found.error, run.error):
-                return False
-            run = found
-            return True
+            return found if _is_same(found.error, run.error) else None
 
+        # Most races need one task to be late, which says more than all that ran otherwise.
+        parts: list[_Part] = [*run.faults, *_parts_of(run.schedule)]
+        if _parts_of(run.schedule):
+            for point in [None, *range(min(len(run.lanes), DEMOTIONS))]:
+                demoted: list[_Part] = [] if point is None else [("demote", point)]
+                found = attempt([*run.faults, *demoted])
+                if found is not None:
+                    run, parts = found, [*run.faults, *demoted]
+                    break
         # Delta debugging (Zeller, Hildebrandt: "Simplifying and Isolating Failure-Inducing Input").
         size = len(parts)
         while size >= 1 and parts and tries < TRIES:
             start = 0
             while start < len(parts) and tries < TRIES:
                 kept = parts[:start] + parts[start + size :]
-                if attempt(kept):
-                    parts = kept
+                found = attempt(kept)
+                if found is not None:
+                    run, parts = found, kept
                 else:
                     start += size
             size = size // 2 if size > 1 else 0
         return run
+
+
+_Part: TypeAlias = Fault | tuple[str, Any]
+"""Something that can be left out of a plan and its schedule."""
+
+
+def _parts_of(schedule: Schedule) -> list[_Part]:
+    names = ("demote", "skip_time", "picks")
+    return [(name, one) for name in names for one in getattr(schedule, name)]
+
+
+def _schedule_from(parts: Iterable[_Part]) -> Schedule:
+    points: dict[str, list[Any]] = {}
+    for part in parts:
+        if not isinstance(part, Fault):
+            points.setdefault(part[0], []).append(part[1])
+    return Schedule(**{name: tuple(found) for name, found in points.items()})
 
 
 def _is_same(found: BaseException | None, wanted: BaseException | None) -> bool:

@@ -33,13 +33,11 @@ class Pipe:
 
     Attributes:
         closed: whether nothing comes any more.
-        lost: whether something was lost.
     """
 
     def __init__(self, on_loop: Callable[[Callable[[], object]], None]) -> None:
         self._on_loop = on_loop
         self.closed: bool = False
-        self.lost: bool = False
         self._parts: deque[_Part] = deque()
         # Who is told, once, that something is there.
         self._waiting: list[Callable[[], object]] = []
@@ -54,12 +52,6 @@ class Pipe:
         """Nothing comes any more; what is there may be taken."""
         self.closed = True
         self._on_loop(self._tell)
-
-    def lose(self) -> None:
-        """Nothing comes any more, and what is there is lost."""
-        self.lost = True
-        self._parts.clear()
-        self.close()
 
     def _tell(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -156,8 +148,13 @@ class SimulatedLink(Link):
         """Take in all that comes, until nothing does."""
         while not self._came.closed:
             await self._came.await_ready()
-            if not self._came.closed or self._came.lost:
+            if not self._came.closed:
                 self._read_some()
+
+    def take_end(self) -> None:
+        """It was closed under a process that lives: take in what has come, and that it is lost."""
+        while self.broken is None:
+            self._read_some()
 
     def take_in(self) -> None:
         """Take in what has come."""
@@ -171,10 +168,6 @@ class SimulatedLink(Link):
         if data:
             self.received += len(data)
             self._take_in(data)
-        elif self._came.lost:
-            # What was framed and did not come is lost, too: it ends as one that is broken does.
-            self.end.broken = self.end.broken or f.ProtocolError("it was lost")
-            self._lose(str(self.end.broken))
         else:
             self._lose("the worker has closed it")
         return False
@@ -198,18 +191,20 @@ class SimulatedPort(Port):
     Attributes:
         came: what comes from the host.
         over: whether the process has ended: what still unwinds of it says nothing.
+        dropped: whether the connection was dropped: nothing more goes through it.
     """
 
     def __init__(self, shared: Ledger, came: Pipe, sent: Pipe) -> None:
         super().__init__(None, shared)  # type: ignore[arg-type]
         self.over: bool = False
+        self.dropped: bool = False
         self.came: Pipe = came
         self._sent = sent
         self._beside: list[_memory.Bulk] = []
 
     def frame(self, kind: int, number: int, payload: bytes | Draft = b"") -> None:
         """See `Port.frame`."""
-        if not self.over:
+        if not self.over and not self.dropped:
             super().frame(kind, number, payload)
 
     def _send_some(self, part: memoryview) -> int:
@@ -221,9 +216,9 @@ class SimulatedPort(Port):
         self._sent.close()
 
     def drop(self) -> None:
-        """The connection is lost, with what is under way."""
-        self.came.lose()
-        self._sent.lose()
+        """The connection is closed, though the process lives: what was sent before arrives."""
+        self.dropped = True
+        self._sent.close()
 
     def _frame_large(self, kind: int, number: int, bulk: _memory.Bulk) -> None:
         data = f.encode(kind | f.LARGE, number, bulk.table)

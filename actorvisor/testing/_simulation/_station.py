@@ -77,7 +77,7 @@ class SimulatedProcess:
         self.exit(-9)
 
     def drop(self) -> None:
-        """Its connection is lost, with all that is under way."""
+        """Its connection is closed; what it has sent arrives, and nothing more."""
         self.port.drop()
 
 

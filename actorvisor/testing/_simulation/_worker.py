@@ -130,6 +130,7 @@ class SimulatedWorker(Worker):
         try:
             await link.take_all()
             if not self._died.is_set():
+                link.take_end()
                 await self._died.wait()
         finally:
             self.kill()
@@ -188,6 +189,6 @@ class SimulatedLife(ProcessLife):
             worker.exit(status)
 
     def drop(self) -> None:
-        """The connection to its process is lost; nothing if there is none."""
+        """The connection to its process is closed, under it; nothing if there is none."""
         if self.process is not None:
             self.process.drop()

@@ -96,9 +96,9 @@ class OpenedHost:
         self._over = over
 
     def __await__(self) -> Generator[Any, Any, Host]:
-        return self._nursery.start(self._keep).__await__()
+        return self._nursery.start(self._keep).__await__()  # noqa: ASYNC105
 
-    async def _keep(self, task_status: trio.TaskStatus[Host]) -> None:
+    async def _keep(self, task_status: trio.TaskStatus[Host]) -> None:  # noqa: ASYNC114
         """Hold it open until the test is over."""
         async with self._block as host:
             task_status.started(host)
@@ -113,7 +113,7 @@ class OpenedHost:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> bool | None:
-        return await self._block.__aexit__(kind, error, traceback)
+        return await self._block.__aexit__(kind, error, traceback)  # noqa: ASYNC102
 
 
 @pytest.fixture

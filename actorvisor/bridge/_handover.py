@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from . import _folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 TOKEN_SIZE: Final = 32
 
@@ -40,7 +40,7 @@ class Address(NamedTuple):
 
 
 @contextlib.contextmanager
-def listen() -> Iterator[tuple[socket.socket, Address]]:
+def listen() -> Generator[tuple[socket.socket, Address], None, None]:
     """A socket that one worker shall connect to; it does not block, and is closed at the end.
 
     It may be closed before.

@@ -168,12 +168,10 @@ class SupervisionMachine(RuleBasedStateMachine):
         start: Any = self._arena.gate.nursery.start
         self.host = await start(self._keep)
 
-    async def _keep(self, task_status: trio.TaskStatus[Host]) -> None:
+    async def _keep(self, task_status: trio.TaskStatus[Host]) -> None:  # noqa: ASYNC114
         reached: BaseException | None = None
         self._ended = trio.Event()
-        block = self._arena.open_host(
-            self.tree, executors=lambda executor: Reached(executor, self._lives), **self.options
-        )
+        block = self._arena.open_host(self.tree, executors=self._reach, **self.options)
         try:
             async with block as host:
                 task_status.started(host)
@@ -185,6 +183,9 @@ class SupervisionMachine(RuleBasedStateMachine):
             self._ended.set()
         if reached is not None:
             raise reached
+
+    def _reach(self, executor: Executor) -> Executor:
+        return Reached(executor, self._lives)
 
     @rule(path=_actors)
     def start(self, path: str) -> None:

@@ -118,6 +118,8 @@ class Stream:
         self.messages = messages
         self.choices = choices
         self.run = Run()
+        # What others have left in this process's list.
+        self.strangers = {process.pid for process in multiprocessing.active_children()}
         # How far the stream is when each kill is due.
         self.due = sorted(choices.randrange(messages) for _ in range(kills))
         self.next_due = messages
@@ -189,7 +191,7 @@ class Stream:
         fresh = [
             process.pid
             for process in multiprocessing.active_children()
-            if process.pid is not None and process.pid not in run.killed
+            if process.pid is not None and process.pid not in {*run.killed, *self.strangers}
         ]
         if not fresh:
             return False

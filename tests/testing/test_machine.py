@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, Phase, Verbosity, settings, strategies as st
@@ -58,7 +58,7 @@ class OnEveryExecutor(SupervisionMachine):
         ),
         av.Pool(av.Application(Counter), size=2, name="pool"),
     )
-    messages = {
+    messages: ClassVar[dict[str, Any]] = {
         f"host/{path}": adds(Counter) for path in ("s/loop", "s/thread", "s/process", "pool")
     }
 
@@ -81,8 +81,8 @@ def failing(machine: type[SupervisionMachine], kind: type[BaseException]) -> str
 
 class Invariant(SupervisionMachine):
     tree = (av.Application(Careless, name="counter"),)
-    options = {"on_limit": "drop"}
-    messages = {"host/counter": adds(Careless)}
+    options: ClassVar[dict[str, Any]] = {"on_limit": "drop"}
+    messages: ClassVar[dict[str, Any]] = {"host/counter": adds(Careless)}
 
     @invariant()
     def nothing_crashes(self) -> None:
@@ -119,7 +119,7 @@ def test_a_rule_of_ones_own_is_checked_at_the_end() -> None:
 
 class Unknown(SupervisionMachine):
     tree = (av.Application(Counter, name="counter"),)
-    messages = {"host/other": adds(Counter)}
+    messages: ClassVar[dict[str, Any]] = {"host/other": adds(Counter)}
 
 
 def test_messages_for_nobody_are_refused() -> None:

@@ -477,3 +477,52 @@ def test_a_process_can_kill_itself() -> None:
         return said
 
     assert simulate(program).value == []
+
+
+# --- the end ------------------------------------------------------------------------------
+
+
+async def sleep_for_ever() -> None:
+    with trio.CancelScope(shield=True):
+        await trio.sleep_forever()
+
+
+async def wake_up_for_ever() -> None:
+    with trio.CancelScope(shield=True):
+        while True:  # noqa: ASYNC110
+            await trio.sleep(1)
+
+
+async def leave_one_behind() -> None:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sleep_for_ever)
+        await trio.sleep(1)
+
+
+@pytest.mark.parametrize(
+    ("program", "error"),
+    [(sleep_for_ever, Deadlock), (wake_up_for_ever, StepLimit), (leave_one_behind, Deadlock)],
+)
+def test_what_shields_itself_for_ever_does_not_keep_a_simulation_from_its_end(
+    program: Callable[[], Any], error: type[Exception]
+) -> None:
+    # T2, L9
+    with pytest.raises(error):
+        simulate(program, max_steps=1_000)
+
+
+def test_shielded_clean_up_has_its_time_when_a_simulation_cannot_go_on() -> None:
+    # T2
+    said = []
+
+    async def program() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(60)
+            said.append("cleaned up")
+
+    with pytest.raises(Deadlock):
+        simulate(program)
+    assert said == ["cleaned up"]

@@ -73,6 +73,11 @@ class Arena:
                 gate.nursery.cancel_scope.cancel()
 
         crossing.set(Baton(gate))
-        async with trio.open_nursery() as gate.nursery:
-            gate.nursery.start_soon(gate.run, name="gate")
-            gate.start(body)
+        try:
+            async with trio.open_nursery() as gate.nursery:
+                gate.nursery.start_soon(gate.run, name="gate")
+                gate.start(body)
+        except (Exception, BaseExceptionGroup):
+            # Of what is ended by force nothing counts, but why it had to be.
+            if not gate.forced:
+                raise

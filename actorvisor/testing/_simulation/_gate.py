@@ -13,8 +13,9 @@ import math
 import types
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any, Final, TypeVarTuple, Unpack
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVarTuple, Unpack
 
+import outcome
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
@@ -28,6 +29,16 @@ _Ts = TypeVarTuple("_Ts")
 
 SHOWN: Final = 8
 """Tasks that are named when a simulation goes round and round."""
+
+UNWINDING: Final = 600.0
+"""Seconds, of its own time, that a simulation has to unwind in when it is over."""
+
+ROUNDS: Final = 100
+"""How often what does not unwind is made to."""
+
+
+class Unwound(BaseException):
+    """What is raised where a task waits that does not end when it is cancelled."""
 
 _gate: contextvars.ContextVar[Gate | None] = contextvars.ContextVar("actorvisor.gate", default=None)
 _process: contextvars.ContextVar[Process | None] = contextvars.ContextVar(
@@ -107,6 +118,7 @@ class Gate(trio.abc.Instrument):
         lanes: the name of the task of each step, if they are to be kept.
         failure: why the simulation could not go on, or None.
         open: whether the simulation is over, and everything unwinds.
+        forced: whether that took too long, and was ended by force.
     """
 
     def __init__(
@@ -119,6 +131,7 @@ class Gate(trio.abc.Instrument):
         self.lanes: list[str] | None = [] if keep_lanes else None
         self.failure: Exception | None = None
         self.open = False
+        self.forced = False
         self._chooser = chooser
         self._clock = clock
         self._max_steps = max_steps
@@ -130,6 +143,9 @@ class Gate(trio.abc.Instrument):
         # Tasks that have something to do, and have not come with it yet.
         self._coming = 0
         self._numbers: dict[trio.lowlevel.Task, int] = {}
+        # What each waits for, as it has said to trio.
+        self._traps: dict[trio.lowlevel.Task, Any] = {}
+        self._unwinding: trio.CancelScope | None = None
         self._spawned = 0
         self._any_dead = False
         self._last: deque[str] = deque(maxlen=SHOWN)
@@ -156,6 +172,9 @@ class Gate(trio.abc.Instrument):
     def task_exited(self, task: trio.lowlevel.Task) -> None:
         """Forget a task."""
         self._numbers.pop(task, None)
+        self._traps.pop(task, None)
+        if self._unwinding is not None and not self._numbers:
+            self._unwinding.cancel()
 
     # --- what runs in it ------------------------------------------------------------------
 
@@ -209,8 +228,23 @@ class Gate(trio.abc.Instrument):
             self._fresh.sort(key=self._numbers.__getitem__)
             for task in (*self._buried, *self._ready, *self._fresh):
                 trio.lowlevel.reschedule(task)
-        if self.failure is not None:
-            self.nursery.cancel_scope.cancel()
+            if self.failure is not None:
+                self.nursery.cancel_scope.cancel()
+            if self._numbers:
+                with trio.CancelScope(shield=True) as self._unwinding:
+                    await self._see_out()
+
+    async def _see_out(self) -> None:
+        """What shields itself for ever would keep the simulation from its end."""
+        await trio.sleep(UNWINDING)
+        self.forced = True
+        self.fail(Deadlock(tuple(task.name for task in self._numbers)))
+        for _ in range(ROUNDS):
+            await wait_all_tasks_blocked()
+            for task, trap in list(self._traps.items()):
+                # As trio does when what a task waits for is cancelled.
+                if trap.abort_func(_unwind) is trio.lowlevel.Abort.SUCCEEDED:
+                    trio.lowlevel.reschedule(task, outcome.Error(Unwound()))
 
     def hold(self) -> None:
         """Step nothing until `go` is called; the clock stands, too."""
@@ -305,6 +339,10 @@ class Gate(trio.abc.Instrument):
 
     # --- for the drivers ------------------------------------------------------------------
 
+    def waits(self, task: trio.lowlevel.Task, trap: object) -> None:
+        """What a task waits for from now on."""
+        self._traps[task] = trap
+
     def park(self, task: trio.lowlevel.Task) -> None:
         """A task has come to the gate."""
         self._coming -= 1
@@ -327,6 +365,10 @@ def _waiting_for_files() -> int:
     return sum(
         getattr(statistics, name, 0) for name in ("tasks_waiting_read", "tasks_waiting_write")
     )
+
+
+def _unwind() -> NoReturn:
+    raise Unwound
 
 
 def _no_abort(_: object) -> trio.lowlevel.Abort:
@@ -354,6 +396,7 @@ def _drive(
         finally:
             gate.stepped()
             error = None
+        gate.waits(task, trap)
         try:
             value = yield trap
         except BaseException as thrown:  # noqa: ASYNC103 - it is thrown on, into the task

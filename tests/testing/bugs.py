@@ -10,6 +10,7 @@ function gets that code, so that whoever has imported it is concerned, too.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import inspect
 import logging
 import statistics
@@ -20,7 +21,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, given, settings
@@ -36,10 +37,12 @@ from actorvisor._runtime._waits import blockers
 from actorvisor.bridge._life import ProcessLife
 from actorvisor.bridge._mailbox import LinkedMailbox
 from actorvisor.bridge._place import ProcessPlace
-from actorvisor.testing import FaultPlan, Schedule
 from actorvisor.testing._strategies import plans
 from tests.testing import trials
-from tests.testing.trials import Trial
+
+if TYPE_CHECKING:
+    from actorvisor.testing import FaultPlan, Schedule
+    from tests.testing.trials import Trial
 
 MOST: Final = 2_000
 """Examples within which each is found."""
@@ -286,6 +289,10 @@ class Find:
         return len(self.schedule.demote) + len(self.schedule.skip_time)
 
 
+class Found(Exception):
+    """Something is wrong."""
+
+
 def hunt(trial: Trial, *, seed: int | None = None, most: int = MOST) -> Find | None:
     """Let hypothesis look for something wrong in a system, and shrink it.
 
@@ -315,13 +322,12 @@ def hunt(trial: Trial, *, seed: int | None = None, most: int = MOST) -> Find | N
         except Exception as error:
             first = first or tries
             last = plan, schedule, error
-            raise
+        else:
+            return
+        raise Found  # one and the same, for one bug is seen in several ways
 
-    try:
+    with contextlib.suppress(Found):
         (search if seed is None else hypothesis.seed(seed)(search))()
-    except Exception:
-        if last is None:
-            raise
     return None if last is None else Find(first, tries, *last)
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import trio
-from hypothesis import strategies as st
 
 import actorvisor as av
 from actorvisor.testing import (
@@ -28,6 +27,9 @@ from actorvisor.testing import (
 )
 from actorvisor.testing._strategies import schedules
 
+if TYPE_CHECKING:
+    from hypothesis import strategies as st
+
 Log: TypeAlias = list[tuple[Any, ...]]
 """What the services of a trial note, in one run of it."""
 
@@ -37,6 +39,7 @@ class Trial:
     """A system that is to suffer.
 
     Attributes:
+        name: what it is called.
         tree: what it is, noting into a log.
         drive: what keeps it busy.
         rules: its own ones.
@@ -44,6 +47,7 @@ class Trial:
         timely: whether that is about time, so that no deadline may fire early.
     """
 
+    name: str
     tree: Callable[[Log], list[Any]]
     drive: Callable[[av.Host, Log], Awaitable[None]]
     rules: tuple[Rule, ...] = ()
@@ -112,6 +116,7 @@ async def _rounds(host: av.Host, log: Log) -> None:
 
 
 GROUP: Final = Trial(
+    name="a group",
     tree=lambda log: [
         av.Supervisor(
             [av.Application(Worker, name=name, redeliver=1) for name in "abc"],
@@ -126,17 +131,24 @@ GROUP: Final = Trial(
 
 async def _long(host: av.Host, log: Log) -> None:
     for _ in range(4):
-        await tell_all(host, ["s/a"], range(2))
-        await trio.sleep(5)
+        await tell_all(host, ["s/a", "s/b", "s/c"], range(2))
+        await trio.sleep(6)
 
 
 WINDOW: Final = Trial(
+    name="a window",
     tree=lambda log: [
-        av.Supervisor([av.Application(Worker, name="a")], name="s", max_restarts=1, within=2.0)
+        av.Supervisor(
+            # Few times of their own: one of them is that of the window.
+            [av.Application(Worker, name=name, start_timeout=5.0) for name in "abc"],
+            name="s",
+            max_restarts=1,
+            within=5.0,
+        )
     ],
     drive=_long,
 )
-"""One service, of which few restarts are allowed."""
+"""Services of which few restarts are allowed."""
 
 
 async def _stop_it(host: av.Host, log: Log) -> None:
@@ -149,7 +161,8 @@ async def _stop_it(host: av.Host, log: Log) -> None:
 
 
 STOPPED: Final = Trial(
-    tree=lambda log: [av.Application(Worker, name="a", backoff=av.Fixed(2.0), grace=1.0)],
+    name="a stop",
+    tree=lambda log: [av.Application(Worker, name="a", backoff=av.Fixed(1.0), grace=1.0)],
     drive=_stop_it,
 )
 """One service that is stopped, whatever it is about."""
@@ -160,6 +173,7 @@ STOPPED: Final = Trial(
 
 async def _ask_impatiently(host: av.Host, log: Log) -> None:
     for number in range(10):
+        await tell_all(host, ["a"], [-1])
         with contextlib.suppress(av.ActorvisorError), trio.move_on_after(1):
             log.append((number, await host.find("a", Worker).ask(Worker.work, number)))
 
@@ -167,11 +181,14 @@ async def _ask_impatiently(host: av.Host, log: Log) -> None:
 def _each_answered_once(run: Run[Log]) -> None:
     """Each ask has its own answer; one that was handled too late is counted as such."""
     assert all(asked == answered for asked, answered in run.value), run.value
-    handled, late = len(run.trace.kinds("handled")), len(run.trace.kinds("dropped-reply"))
+    asks = {one.detail["message"] for one in run.trace.kinds("accepted") if one.detail["ask"]}
+    handled = sum(one.detail["message"] in asks for one in run.trace.kinds("handled"))
+    late = len(run.trace.kinds("dropped-reply"))
     assert handled <= len(run.value) + late, f"{len(run.value)} answers of {handled}, {late} late"
 
 
 IMPATIENT: Final = Trial(
+    name="an impatient asker",
     tree=lambda log: [av.Application(Worker, name="a")],
     drive=_ask_impatiently,
     judge=_each_answered_once,
@@ -223,6 +240,7 @@ def nobody_waits_for_itself(trace: Trace) -> Iterator[Violation]:
 
 
 CYCLE: Final = Trial(
+    name="a cycle",
     tree=lambda log: [
         av.Application(First, name="first"),
         av.Application(Second, name="second"),
@@ -272,6 +290,7 @@ async def _bursts(host: av.Host, log: Log) -> None:
 
 
 REMOTE: Final = Trial(
+    name="a process",
     tree=lambda log: [av.Application(Worker, name="a", executor=av.AsyncProcessExecutor())],
     drive=_bursts,
     judge=unless_slow(nothing_waits_for_nothing),
@@ -280,6 +299,7 @@ REMOTE: Final = Trial(
 """One service in a process, with mail under way."""
 
 ONE_AT_A_TIME: Final = Trial(
+    name="credit for one",
     tree=lambda log: [
         av.Application(
             Worker,
@@ -312,6 +332,7 @@ async def _two(host: av.Host, log: Log) -> None:
 
 
 STANDBYS: Final = Trial(
+    name="standbys",
     tree=lambda log: [
         av.Application(Worker, name=name, executor=av.AsyncProcessExecutor(standby=1))
         for name in "ab"
@@ -363,6 +384,7 @@ async def _on_and_on(host: av.Host, log: Log) -> None:
 
 
 BUSY_BESIDE: Final = Trial(
+    name="background tasks",
     tree=lambda log: [av.Application(Beside, log, name="a")],
     drive=_on_and_on,
     judge=_one_after_the_other,
@@ -395,6 +417,7 @@ def _each_torn_down(run: Run[Log]) -> None:
 
 
 TORN_DOWN: Final = Trial(
+    name="a teardown",
     tree=lambda log: [av.Application(TornDown, log, name="a")],
     drive=_on_and_on,
     judge=_each_torn_down,

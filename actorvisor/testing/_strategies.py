@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 try:
@@ -113,7 +113,11 @@ def schedules(points: int = 4, upto: int = 100) -> st.SearchStrategy[Schedule]:
 
 
 def _faults(one: Declared, messages: int, incarnations: int) -> st.SearchStrategy[Fault]:
-    """Those of one service. What is drawn first of a list is what it shrinks to."""
+    """Those of one service. What is drawn first of a list is what it shrinks to.
+
+    A fault is drawn by few choices: hypothesis drops one of a list only if its choices are at most
+    five, and then drops each that is not needed.
+    """
     remote = one.app.executor.is_remote
     times = times_of(one)
     lives: list[int | Every] = [*range(1, incarnations + 1), EVERY]
@@ -121,7 +125,8 @@ def _faults(one: Declared, messages: int, incarnations: int) -> st.SearchStrateg
     moments: list[When] = [at(n) for n in numbers for at in (Before, After)]
     moments += [Setup(), Teardown()]
 
-    waits = st.just(0.0) | st.sampled_from(times)
+    # As often at once as not.
+    waits = st.sampled_from([*(0.0 for _ in times), *times])
     actions: dict[type[What], st.SearchStrategy[What]] = {
         Raise: st.builds(Raise, after=waits),
         Kill: st.builds(Kill, after=waits),
@@ -135,19 +140,21 @@ def _faults(one: Declared, messages: int, incarnations: int) -> st.SearchStrateg
         fault = Fault(one.path, 1, at, do)
         return fault.misfit(is_function=one.app.kind.is_function, is_remote=remote) is None
 
-    def during(moments: Sequence[When]) -> st.SearchStrategy[Fault]:
-        fitting = [some for kind, some in actions.items() if fits(moments[0], kind())]
-        return st.builds(
-            Fault,
-            st.just(one.path),
-            st.sampled_from(lives),
-            st.sampled_from(moments),
-            st.one_of(fitting),
-        )
+    moments = [moment for moment in moments if fits(moment, Raise())]
+    # As often at a moment as at a time; moments are simpler.
+    often = max(1, len(times) // len(moments))
+    whens: list[When] = [*moments * often, *(Time(time) for time in times)]
+    does = {
+        kind: st.one_of([some for do, some in actions.items() if fits(example, do())])
+        for kind, example in {type(when): when for when in whens}.items()
+    }
 
-    return during([moment for moment in moments if fits(moment, Raise())]) | during(
-        [Time(time) for time in times]
-    )
+    @st.composite
+    def fault(draw: st.DrawFn) -> Fault:
+        life, when = draw(st.sampled_from(lives)), draw(st.sampled_from(whens))
+        return Fault(one.path, life, when, draw(does[type(when)]))
+
+    return fault()
 
 
 def times_of(one: Declared) -> list[float]:

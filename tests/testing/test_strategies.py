@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import hypothesis
 import pytest
 from hypothesis import HealthCheck, Phase, find, given, settings, strategies as st
 
@@ -171,6 +172,36 @@ SMALLEST: list[tuple[Callable[[FaultPlan], bool], str]] = [
 def test_what_plans_shrink_to(wanted: Callable[[FaultPlan], bool], code: str) -> None:
     # T1
     assert repr(minimal(plans(TREE), wanted)) == code
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_is_not_needed_is_dropped(seed: int) -> None:
+    # T1: fewer, also of one service's
+    def wanted(plan: FaultPlan) -> bool:
+        late = [one for one in plan if one.incarnation == 2 and one.path == "host/plain"]
+        return any(isinstance(one.do, Raise) for one in late)
+
+    smallest: FaultPlan | None = None
+
+    @hypothesis.seed(seed)
+    @settings(
+        max_examples=5_000,
+        database=None,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(plans(TREE))
+    def search(plan: FaultPlan) -> None:
+        nonlocal smallest
+        # Any one of one service's faults will do, but it is with two that it is found.
+        if wanted(plan) and (smallest is not None or len(plan) > 1):
+            smallest = plan
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        search()
+    assert smallest is not None
+    assert len(smallest) == 1, smallest
 
 
 def test_no_copies_are_left() -> None:

@@ -175,8 +175,18 @@ class Commons:
     ) -> None:
         """Tell observers of a message that will not be handled."""
         cell = self.cells.get(mailbox.path)
-        if cell is not None:
+        # Not another identity that has that name now.
+        if cell is not None and cell.mailbox is mailbox:
             self.events.dead_letter(cell, envelope, why, reason)
+
+    def refuse(self, cell: Cell, envelope: Envelope, why: str) -> None:
+        """A message was sent, and will not be handled; whoever it is for may be forgotten."""
+        assert cell.mailbox is not None
+        cell.mailbox.refuse(envelope, why)
+        if cell.forgotten:
+            # Its account is closed, and nobody finds it by its path (M7).
+            self.past += MailStatistics(accepted=1, dead_letters=1)
+            self.events.dead_letter(cell, envelope, why, None)
 
     def adopt(self, cell: Cell) -> None:
         """An identity comes to be; it has a name from now on."""

@@ -178,14 +178,16 @@ class Requests:
             self._deliver(cell, payload, None)
         except ServiceStopped:
             # It had credit when it was sent.
-            cell.mailbox.refuse(_envelope(cell, payload, None, self._codec), "it came too late")
+            late = _envelope(cell, payload, None, self._codec)
+            cell.commons.refuse(cell, late, "it came too late")
             self._revoke(target)
             return
         except Exception as error:
             # P4: that concerns this message, and not the connection.
             text = traceback_text(error)
             logger.error("%s: a message could not be delivered\n%s", cell.path, text)
-            cell.mailbox.refuse(Forwarded("message", (), {}), f"it could not be delivered: {error}")
+            broken = Forwarded("message", (), {})
+            cell.commons.refuse(cell, broken, f"it could not be delivered: {error}")
         self._credit(target, cell)
 
     def asked(self, number: int, payload: _memory.Payload) -> None:

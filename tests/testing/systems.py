@@ -40,10 +40,10 @@ class LoopActor(av.Service):
                     await trio.sleep(what)
                 case "tell":
                     with contextlib.suppress(av.ActorvisorError):
-                        await self.find(what, av.Service).tell(_method(what), more)
+                        await self.find(what, av.Service).tell(method_of(what), more)
                 case "ask":
                     with contextlib.suppress(av.ActorvisorError), trio.move_on_after(1):
-                        await self.find(what, av.Service).ask(_method(what), more)
+                        await self.find(what, av.Service).ask(method_of(what), more)
                 case "background":
                     self.start_soon(trio.sleep, what)
                 case "after":
@@ -82,10 +82,10 @@ class BlockingActor(av.Service):
             match verb:
                 case "tell":
                     with contextlib.suppress(av.ActorvisorError):
-                        self.find(what, av.Service).blocking.tell(_method(what), more)
+                        self.find(what, av.Service).blocking.tell(method_of(what), more)
                 case "ask":
                     with contextlib.suppress(av.ActorvisorError):
-                        self.find(what, av.Service).blocking.ask(_method(what), more)
+                        self.find(what, av.Service).blocking.ask(method_of(what), more)
                 case "after":
                     self.after(what, BlockingActor.act, more)
                 case "raise":
@@ -99,7 +99,7 @@ class BlockingActor(av.Service):
         return self.seen
 
 
-def _method(path: str) -> Any:
+def method_of(path: str) -> Any:
     return BlockingActor.act if path[-1] in "tp" else LoopActor.act
 
 
@@ -125,7 +125,7 @@ def draw_system(number: int, kinds: str = "ctap") -> Callable[..., Awaitable[lis
         _draw_supervisor(draw, f"s{place}", paths, kinds, 0) for place in range(draw.randint(1, 2))
     ]
     errands = [
-        [(draw.uniform(0, 2), draw.choice(paths), _draw_script(draw, paths, 0)) for _ in range(8)]
+        [(draw.uniform(0, 2), draw.choice(paths), draw_script(draw, paths, 0)) for _ in range(8)]
         for _ in range(3)
     ]
     controls = [
@@ -141,7 +141,7 @@ def draw_system(number: int, kinds: str = "ctap") -> Callable[..., Awaitable[lis
                 await trio.sleep(pause)
                 try:
                     with trio.move_on_after(2) as scope:
-                        value = await host.find(path, av.Service).ask(_method(path), script)
+                        value = await host.find(path, av.Service).ask(method_of(path), script)
                         said.append(f"{path}: {value}")
                     if scope.cancelled_caught:
                         said.append(f"{path}: too late")
@@ -200,7 +200,7 @@ def _draw_supervisor(
     )
 
 
-def _draw_script(draw: random.Random, paths: list[str], depth: int) -> Script:
+def draw_script(draw: random.Random, paths: list[str], depth: int) -> Script:
     steps: list[Step] = []
     for _ in range(draw.randint(0, 3)):
         verb = draw.choice(
@@ -211,7 +211,7 @@ def _draw_script(draw: random.Random, paths: list[str], depth: int) -> Script:
                 steps.append((verb, round(draw.uniform(0, 1), 2), None))
             case "tell" | "ask" | "after" if depth < 2:
                 what = round(draw.uniform(0, 1), 2) if verb == "after" else draw.choice(paths)
-                steps.append((verb, what, _draw_script(draw, paths, depth + 1)))
+                steps.append((verb, what, draw_script(draw, paths, depth + 1)))
             case "raise" | "reject" | "stop" if draw.random() < 0.4:
                 steps.append((verb, None, None))
             case _:

@@ -170,6 +170,14 @@ def real(session: nox.Session) -> None:
 
 
 @nox.session(python=DEFAULT_PYTHON)
+def chaos(session: nox.Session) -> None:
+    """20,000 random trees, plans and schedules keep all rules, and each planted bug is found."""
+    session.install("-e", ".[test]")
+    session.run("python", "-m", "tests.testing.chaos", "--examples", "20000", *session.posargs)
+    session.run("python", "-m", "tests.testing.bugs", "--seeds", "5")
+
+
+@nox.session(python=DEFAULT_PYTHON)
 def mutation(session: nox.Session) -> None:
     """Break the core in every small way and see which breaks its tests let through.
 

@@ -526,3 +526,22 @@ def test_shielded_clean_up_has_its_time_when_a_simulation_cannot_go_on() -> None
     with pytest.raises(Deadlock):
         simulate(program)
     assert said == ["cleaned up"]
+
+
+def test_what_a_dead_process_waits_for_does_not_keep_the_simulation() -> None:
+    # T2: a wait that cannot be aborted, whose answer nobody is left to give
+    async def program() -> str:
+        gate = current_gate()
+        assert gate is not None
+        process = gate.process("worker")
+
+        async def wait() -> None:
+            await trio.lowlevel.wait_task_rescheduled(lambda _: trio.lowlevel.Abort.FAILED)
+
+        process.start_soon(wait)
+        await trio.sleep(1)
+        process.kill()
+        await trio.sleep(1)
+        return "over"
+
+    assert simulate(program).value == "over"

@@ -40,6 +40,7 @@ ROUNDS: Final = 100
 class Unwound(BaseException):
     """What is raised where a task waits that does not end when it is cancelled."""
 
+
 _gate: contextvars.ContextVar[Gate | None] = contextvars.ContextVar("actorvisor.gate", default=None)
 _process: contextvars.ContextVar[Process | None] = contextvars.ContextVar(
     "actorvisor.process", default=None
@@ -237,13 +238,17 @@ class Gate(trio.abc.Instrument):
     async def _see_out(self) -> None:
         """What shields itself for ever would keep the simulation from its end."""
         await trio.sleep(UNWINDING)
-        self.forced = True
-        self.fail(Deadlock(tuple(task.name for task in self._numbers)))
+        living = tuple(task.name for task in self._numbers if not _is_dead(task))
+        if living:
+            self.forced = True
+            self.fail(Deadlock(living))
         for _ in range(ROUNDS):
             await wait_all_tasks_blocked()
             for task, trap in list(self._traps.items()):
-                # As trio does when what a task waits for is cancelled.
-                if trap.abort_func(_unwind) is trio.lowlevel.Abort.SUCCEEDED:
+                # As trio does when what a task waits for is cancelled. Nobody is left to answer
+                # what a dead process waits for, come what may.
+                aborted = trap.abort_func(_unwind) is trio.lowlevel.Abort.SUCCEEDED
+                if aborted or _is_dead(task):
                     trio.lowlevel.reschedule(task, outcome.Error(Unwound()))
 
     def hold(self) -> None:

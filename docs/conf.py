@@ -51,17 +51,18 @@ nitpicky = True
 nitpick_ignore_regex = [
     (
         "py:.*",
-        r"(collections|concurrent|contextlib|contextvars|cyclopts|datetime|enum|logging|os"
-        r"|outcome|pathlib|pytest|random|rich|signal|trio|trio_parallel|types|typing)\..+",
+        r"(collections|concurrent|contextlib|contextvars|cyclopts|datetime|enum|hypothesis"
+        r"|logging|os|outcome|pathlib|pytest|random|rich|signal|st|trio|trio_parallel|types|typing)\..+",
     ),
     # ... to type variables: T, Ts, S_co, P.args ...
     ("py:.*", r"(actorvisor\..+\.)?_?[A-Z][A-Za-z]?(_co|_contra)?(\.args|\.kwargs)?"),
     # ... to what is spelled out where it is used, and to what only the library makes.
     (
         "py:.*",
-        r"Strategy|OnLimit|AutoShutdown|StartOrder|Restart|Overflow|Verdict|Kind|StartMethod",
+        r"Strategy|OnLimit|AutoShutdown|StartOrder|Restart|Overflow|Verdict|Kind|StartMethod"
+        r"|Declaration|Json|Message|OpenHost",
     ),
-    ("py:.*", r"(actorvisor\._.*\.)?(EventStream|Incarnation|Mailbox|Post)"),
+    ("py:.*", r"(actorvisor\._.*\.)?(Choice|EventStream|Incarnation|Mailbox|Post)"),
     ("py:.*", r"AbstractAsyncContextManager|AsyncGenerator|Callable|Mapping|TracebackType"),
 ]
 
@@ -76,7 +77,8 @@ def link_to_public_name(
         name = public.rpartition(".")[2]
         public = f"actorvisor.{name}" if hasattr(av, name) else public
     elif "." not in public:
-        public = f"actorvisor.{public}"
+        module = "actorvisor" if hasattr(av, public) else "actorvisor.testing"
+        public = f"{module}.{public}"
     if node.get("refdomain") != "py" or public == target:
         return None
     python = env.domains["py"]

@@ -121,6 +121,6 @@ def record(open_host: OpenHost = open_host, **facts: Json) -> Recorder:
         **facts: what the trace's header is to say besides; JSON values.
 
     Returns:
-        What opens hosts as that does, and has the trace: ``trace()``, at any time.
+        What opens hosts as that does. Its ``trace()`` is what happened in them so far.
     """
     return Recorder(open_host, **facts)

@@ -19,12 +19,12 @@ async def test_thread_executor(check: ExecutorCheck) -> None:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("check", executor_checks(av.ProcessExecutor()), ids=str)
+@pytest.mark.parametrize("check", executor_checks(av.ProcessExecutor(), patience=60), ids=str)
 async def test_process_executor(check: ExecutorCheck) -> None:
     await check()
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("check", executor_checks(av.AsyncProcessExecutor()), ids=str)
+@pytest.mark.parametrize("check", executor_checks(av.AsyncProcessExecutor(), patience=60), ids=str)
 async def test_async_process_executor(check: ExecutorCheck) -> None:
     await check()

@@ -49,7 +49,11 @@ def no_pidfds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_abstract_sockets", "no_pidfds")
-@pytest.mark.parametrize("check", [*executor_checks(PLAIN), *executor_checks(ASYNC)], ids=str)
+@pytest.mark.parametrize(
+    "check",
+    [*executor_checks(PLAIN, patience=60), *executor_checks(ASYNC, patience=60)],
+    ids=str,
+)
 async def test_the_portable_way(check: ExecutorCheck) -> None:
     await check()
 

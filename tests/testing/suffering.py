@@ -45,7 +45,7 @@ class Times:
 
 
 VIRTUAL = Times()
-REAL = Times(start_timeout=2.0, grace=0.5, slow=0.2, patience=0.4, at=0.4)
+REAL = Times(start_timeout=4.0, grace=0.5, slow=0.2, patience=0.4, at=1.5)
 
 
 @dataclass

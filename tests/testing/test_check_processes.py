@@ -245,7 +245,7 @@ async def test_a_pool_of_processes_with_kills(make: Any) -> None:
     assert len(trace.kinds("dead-letter")) == 3
 
 
-PLAYS = [check_ for make in EXECUTORS.values() for check_ in executor_checks(make())]
+PLAYS = [check_ for make in EXECUTORS.values() for check_ in executor_checks(make(), patience=60)]
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from tests.executors.process_services import (
     die,
     refuse,
 )
-from tests.executors.processes import EXECUTORS, both, worker
+from tests.executors.processes import both, worker
 
 if TYPE_CHECKING:
     from actorvisor.testing._trace import Trace

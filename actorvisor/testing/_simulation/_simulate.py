@@ -138,7 +138,8 @@ def simulate(
     elif seed is not None:
         run = simulation.run(RandomWalk(seed), plan, draws=seed)
     else:
-        run = simulation.run(Scheduled(schedule or Schedule()), plan)
+        given = schedule or Schedule()
+        run = simulation.run(Scheduled(given), plan, given)
     if run.error is None:
         return run
     if seed is not None and recipe is None:

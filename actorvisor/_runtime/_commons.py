@@ -6,7 +6,7 @@ import random
 import secrets
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -21,11 +21,13 @@ from ._events import EventStream
 from ._inbox import Turns
 from ._logging import NotificationLog, wanted
 from ._mailbox import Envelope, Mailbox, MailStatistics
+from ._pool import applications
 from ._ref import block_on, ref_to
 
 if TYPE_CHECKING:
     from .._core._messages import ExitReason
     from ._cell import Cell
+    from ._pool import Declaration
 
 MAX_ABANDONED: Final = 8
 """Abandoned threads that a host bears before thread starts fail."""
@@ -158,6 +160,16 @@ class Commons:
                 )
             self._substitutes[declared] = found
         return found
+
+    def find_executors(self, declarations: Iterable[Declaration]) -> None:
+        """Find out what carries out all that is declared, before anything of it begins.
+
+        Raises:
+            TypeError: a substitute cannot.
+        """
+        if self._substitute is not None:
+            for app in applications(declarations):
+                self.executor_for(app.executor)
 
     def name_of(self, cell: Cell) -> tuple[bytes, int]:
         """What names an identity in a ref that is sent to another process."""

@@ -29,7 +29,7 @@ from ._inside import find
 from ._pool import Declaration, Pool  # noqa: TC001 - the docs resolve annotations at run time
 from ._ref import Ref, SupervisorRef, note_origin, ref_to, root_error, start_error
 from ._requests import DrainRequest
-from ._supervisor import SupervisorActor, below, find_executors
+from ._supervisor import SupervisorActor, below
 
 if TYPE_CHECKING:
     from .._core._tree import TreeNode
@@ -244,7 +244,7 @@ class open_host:  # it is used like a function, and must be a class (H7)
             raise RuntimeError("this open_host() was entered before; call open_host() again")
         check_main_guard()
         commons = self._commons(self._random, self._max_abandoned, self._executors)
-        find_executors(commons, self._children)
+        commons.find_executors(self._children)
         self._manager = trio.open_nursery()
         nursery: trio.Nursery = await self._manager.__aenter__()
         record = Child(ChildSpec(name=NAME), declared=True, window=None)

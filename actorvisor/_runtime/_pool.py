@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeAlias, final
 
 from .._core._backoff import Backoff, Immediate
@@ -198,3 +198,14 @@ def _check_key(app: Application[Any], key: object) -> None:
             "what it reads next"
         )
     unprotect(key)
+
+
+def applications(declarations: Iterable[Declaration]) -> Iterator[Application[Any]]:
+    """All services that are declared, at whatever depth; of a pool, what its members are."""
+    stack = [*declarations]
+    while stack:
+        declaration = stack.pop()
+        if isinstance(declaration, Supervisor):
+            stack.extend(declaration.children)
+        else:
+            yield declaration.app if isinstance(declaration, Pool) else declaration

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Literal, assert_never
 
@@ -116,7 +116,7 @@ class SupervisorActor:
                 "tell a service to start it"
             )
         self.supervision.spec.check_child(declaration.spec, self.cell.path)
-        find_executors(self._commons, (declaration,))
+        self._commons.find_executors((declaration,))
         await trio.lowlevel.checkpoint_if_cancelled()
         call = Call(self.cell.child_path(declaration.name))
         if not self._alive:
@@ -546,18 +546,3 @@ def _end_watches(cell: Cell) -> None:
         if watcher.watching is not None:
             watcher.watching.pop(cell, None)
     cell.watchers = None
-
-
-def find_executors(commons: Commons, declarations: Iterable[Declaration]) -> None:
-    """Find out what carries out all that is declared, before anything of it begins.
-
-    Raises:
-        TypeError: a substitute cannot.
-    """
-    for declaration in declarations:
-        if isinstance(declaration, Application):
-            commons.executor_for(declaration.executor)
-        elif isinstance(declaration, Supervisor):
-            find_executors(commons, declaration.children)
-        else:
-            commons.executor_for(declaration.app.executor)

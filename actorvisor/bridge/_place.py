@@ -11,8 +11,7 @@ import trio
 
 from .._core._backoff import Exponential
 from .._errors import ProcessLimitReached
-from .._runtime._declaration import Supervisor
-from .._runtime._pool import Declaration, Pool
+from .._runtime._pool import applications
 from .._runtime._timers import Timers
 from ..abc import Place
 from . import _forkserver
@@ -172,14 +171,8 @@ def _modules_of(incarnation: Incarnation) -> Iterator[str]:
     """The modules of all process services of the static tree, known before any of them runs."""
     host = incarnation.cell.root.actor
     assert host is not None
-    stack: list[Declaration] = [*host.declared, incarnation.application]
-    while stack:
-        declaration = stack.pop()
-        if isinstance(declaration, Supervisor):
-            stack.extend(declaration.children)
-        elif isinstance(declaration, Pool):
-            stack.append(declaration.app)
-        elif declaration.executor.is_remote:
-            module = getattr(declaration.target, "__module__", None)
+    for app in applications((*host.declared, incarnation.application)):
+        if app.executor.is_remote:
+            module = getattr(app.target, "__module__", None)
             if isinstance(module, str) and module != "__main__":
                 yield module

@@ -7,8 +7,7 @@ that a fault is for, by ones whose instances suffer them (`_injected`).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, cast, final
@@ -21,7 +20,6 @@ from .._runtime._coroutine import CoroutineLife
 from .._runtime._declaration import check_children
 from .._runtime._host import Host, open_host
 from .._runtime._ref import add_note
-from ..abc import Executor, Life, Place
 from ..executors._process import AsyncProcessExecutor, ProcessExecutor
 from ..executors._thread import ThreadLife
 from . import _injected
@@ -41,78 +39,55 @@ from ._faults import (
 )
 from ._injected import Injected
 from ._sites import HostSide
+from ._wrapping import WrappedLife, Wrapping
 
 if TYPE_CHECKING:
-    from .._core._messages import ExitReason
     from .._runtime._crossing import Answers
     from .._runtime._declaration import Application
     from .._runtime._incarnation import Incarnation
     from .._runtime._mailbox import Mailbox, Post
     from .._runtime._pool import Declaration
+    from ..abc import Executor, Life, Place
 
 _OVER: Final = frozenset({"teardown", "over"})
 
 
 @final
-@dataclass(frozen=True)
-class Injecting(Executor):
+@dataclass(frozen=True, repr=False)
+class Injecting(Wrapping):
     """An executor as it is, but for the faults that its lives suffer.
 
     Attributes:
-        executor: that one.
         assignment: the faults.
     """
 
-    executor: Executor
-    assignment: Assignment = field(compare=False)
-    has_loop: bool = field(init=False, compare=False)  # type: ignore[misc]
-    has_thread: bool = field(init=False, compare=False)  # type: ignore[misc]
-    is_remote: bool = field(init=False, compare=False)  # type: ignore[misc]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "has_loop", self.executor.has_loop)
-        object.__setattr__(self, "has_thread", self.executor.has_thread)
-        object.__setattr__(self, "is_remote", self.executor.is_remote)
-
-    def __repr__(self) -> str:
-        return repr(self.executor)
+    assignment: Assignment = field(compare=False, kw_only=True)
 
     def mailbox(self, path: str, capacity: int, overflow: str, post: Post) -> Mailbox | None:
         """The other one's."""
         self.assignment.see(path)
-        return self.executor.mailbox(path, capacity, overflow, post)
+        return super().mailbox(path, capacity, overflow, post)
 
-    @asynccontextmanager
-    async def open(self, nursery: trio.Nursery) -> AsyncGenerator[Place, None]:
-        """The other one, opened."""
+    def inner(self) -> Executor:
+        """See `Wrapping.inner`."""
         executor = self.executor
         if isinstance(executor, ProcessExecutor | AsyncProcessExecutor):
             # Else each worker would import it with its job.
             preload = (*executor.preload, _injected.__name__)
-            executor = dataclasses.replace(executor, preload=preload)
-        async with executor.open(nursery) as place:
-            yield InjectingPlace(place, self.assignment, nursery)
+            return dataclasses.replace(executor, preload=preload)
+        return executor
 
-
-class InjectingPlace(Place):
-    """An executor at work, as it is but for the lives that have faults."""
-
-    def __init__(self, place: Place, assignment: Assignment, nursery: trio.Nursery) -> None:
-        self._place = place
-        self._assignment = assignment
-        self._nursery = nursery
-
-    def begin(self, incarnation: Incarnation) -> Life:
-        """A life; as it is if it has no faults."""
-        faults = self._assignment.of(incarnation)
-        life = self._place.begin(incarnation)
+    def begin(self, place: Place, incarnation: Incarnation, nursery: trio.Nursery) -> Life:
+        """See `Wrapping.begin`; a life that has no faults is as it is."""
+        faults = self.assignment.of(incarnation)
+        life = place.begin(incarnation)
         if not faults:
             return life
         if not isinstance(life, _lives(incarnation.application.executor)):
             why = f"it is for actorvisor's own executors, and {type(life).__name__} is of another"
-            self._assignment.refuse(faults, why)
+            self.assignment.refuse(faults, why)
             return life
-        return InjectedLife(life, incarnation, faults, self._assignment, self._nursery)
+        return InjectedLife(life, faults, self.assignment, nursery)
 
 
 def _lives(executor: Executor) -> tuple[type[Life], ...]:
@@ -125,29 +100,27 @@ def _lives(executor: Executor) -> tuple[type[Life], ...]:
     return (ProcessLife,)
 
 
-class InjectedLife(HostSide, Life):
+class InjectedLife(WrappedLife, HostSide):
     """A life with faults, as its executor sees it."""
 
     def __init__(
         self,
         life: Life,
-        incarnation: Incarnation,
         faults: tuple[Fault, ...],
         assignment: Assignment,
         nursery: trio.Nursery,
     ) -> None:
+        super().__init__(life)
         self.began = trio.current_time()
         self.clock = trio.lowlevel.current_clock()
         self.token = trio.lowlevel.current_trio_token()
-        self._incarnation = incarnation
         self._assignment = assignment
         self._nursery = nursery
         self._scopes: list[trio.CancelScope] = []
-        app = incarnation.application
+        app = self.incarnation.application
         injected: Any = Injected(app, faults, self, self.began)
         # It has not begun to run, and has not looked at it.
-        incarnation.application = cast("Application[Any]", injected)
-        self._life = life
+        self.incarnation.application = cast("Application[Any]", injected)
         # Of a process, what it can do to itself strikes in there.
         self._timed = [
             (fault.at.seconds, fault)
@@ -157,18 +130,13 @@ class InjectedLife(HostSide, Life):
             and (isinstance(fault.do, Kill) or not app.executor.is_remote)
         ]
 
-    @property
-    def incarnation(self) -> Incarnation:
-        """See `Life.incarnation`."""
-        return self._incarnation
-
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """See `Life.run`."""
         for seconds, fault in self._timed:
             scope = trio.CancelScope()
             self._scopes.append(scope)
-            name = f"{self._incarnation.path}: {fault!r}"
+            name = f"{self.incarnation.path}: {fault!r}"
             self._nursery.start_soon(self._strike_later, scope, seconds, fault, name=name)
         try:
             await self._life.run()
@@ -176,21 +144,13 @@ class InjectedLife(HostSide, Life):
             for scope in self._scopes:
                 scope.cancel()
 
-    def stop_life(self, final: bool, grace: float) -> None:
-        """See `Life.stop_life`."""
-        self._life.stop_life(final, grace)
-
-    def lost(self, reason: ExitReason) -> None:
-        """See `Life.lost`."""
-        self._life.lost(reason)
-
     # --- faults at a time -----------------------------------------------------------------
 
     @trio.lowlevel.enable_ki_protection
     async def _strike_later(self, scope: trio.CancelScope, seconds: float, fault: Fault) -> None:
         with scope:
             await trio.sleep_until(self.began + seconds + fault.do.after)
-            if not self._incarnation.over:
+            if not self.incarnation.over:
                 self._strike(fault)
 
     def _strike(self, fault: Fault) -> None:
@@ -203,17 +163,17 @@ class InjectedLife(HostSide, Life):
 
     def tell(self, fault: Fault) -> None:
         """See `HostSide.tell`."""
-        self._assignment.tell(self._incarnation, fault)
+        self._assignment.tell(self.incarnation, fault)
 
     def hold(self, seconds: float, answers: Answers) -> None:
         """See `HostSide.hold`."""
         # Not the life's own: a thread that was left behind still hangs.
-        name = f"{self._incarnation.path}: held up"
+        name = f"{self.incarnation.path}: held up"
         self._nursery.start_soon(self._hold, seconds, answers, name=name)
 
     @trio.lowlevel.enable_ki_protection
     async def _hold(self, seconds: float, answers: Answers) -> None:
-        answer: outcome.Outcome[Any] = outcome.Error(ServiceAbandoned(self._incarnation.path))
+        answer: outcome.Outcome[Any] = outcome.Error(ServiceAbandoned(self.incarnation.path))
         try:
             await trio.sleep(seconds)
             answer = outcome.Value(None)
@@ -294,7 +254,7 @@ class Injector:
 
         def substitute(executor: Executor) -> Executor:
             found = executor if own is None else own(executor)
-            return Injecting(found, self._assignment) if self.plan.faults else found
+            return Injecting(found, assignment=self._assignment) if self.plan.faults else found
 
         return _InjectedHost(self, declared, executors=substitute, **options)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import (
     TYPE_CHECKING,
@@ -32,7 +32,6 @@ except ImportError as error:
 from .._errors import ActorvisorError, RestartLimitExceeded
 from .._runtime._pool import Pool
 from .._runtime._ref import ref_to
-from ..abc import Executor, Life, Place
 from ._check import ALL, Rule, check
 from ._faults import Exit, FaultPlan, InjectedFault, Kill, Raise, What
 from ._injection import is_ending, strike
@@ -44,12 +43,13 @@ from ._simulation._simulate import MAX_STEPS
 from ._strategies import schedules, times_of
 from ._tree import services, walk
 from ._violations import RuleBroken, Violation
+from ._wrapping import Wrapping
 
 if TYPE_CHECKING:
     from .._runtime._host import Host
     from .._runtime._incarnation import Incarnation
-    from .._runtime._mailbox import Mailbox, Post
     from .._runtime._pool import Declaration
+    from ..abc import Executor, Life, Place
     from ._trace import Trace
 
 _T = TypeVar("_T")
@@ -185,7 +185,7 @@ class SupervisionMachine(RuleBasedStateMachine):
             raise reached
 
     def _reach(self, executor: Executor) -> Executor:
-        return Reached(executor, self._lives)
+        return Reached(executor, lives=self._lives)
 
     @rule(path=_actors)
     def start(self, path: str) -> None:
@@ -344,46 +344,17 @@ def _pools(tree: Iterable[Declaration]) -> set[str]:
 
 
 @final
-@dataclass(frozen=True)
-class Reached(Executor):
+@dataclass(frozen=True, repr=False)
+class Reached(Wrapping):
     """An executor as it is, but that its lives can be reached by path.
 
     Attributes:
-        executor: that one.
         lives: the last life of each path.
     """
 
-    executor: Executor
-    lives: dict[str, Life] = field(compare=False)
-    has_loop: bool = field(init=False, compare=False)  # type: ignore[misc]
-    has_thread: bool = field(init=False, compare=False)  # type: ignore[misc]
-    is_remote: bool = field(init=False, compare=False)  # type: ignore[misc]
+    lives: dict[str, Life] = field(compare=False, kw_only=True)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "has_loop", self.executor.has_loop)
-        object.__setattr__(self, "has_thread", self.executor.has_thread)
-        object.__setattr__(self, "is_remote", self.executor.is_remote)
-
-    def __repr__(self) -> str:
-        return repr(self.executor)
-
-    def mailbox(self, path: str, capacity: int, overflow: str, post: Post) -> Mailbox | None:
-        """The other one's."""
-        return self.executor.mailbox(path, capacity, overflow, post)
-
-    @contextlib.asynccontextmanager
-    async def open(self, nursery: trio.Nursery) -> AsyncGenerator[Place, None]:
-        """The other one, opened."""
-        async with self.executor.open(nursery) as place:
-            yield _ReachedPlace(place, self.lives)
-
-
-class _ReachedPlace(Place):
-    def __init__(self, place: Place, lives: dict[str, Life]) -> None:
-        self._place = place
-        self._lives = lives
-
-    def begin(self, incarnation: Incarnation) -> Life:
-        life = self._place.begin(incarnation)
-        self._lives[incarnation.path] = life
+    def begin(self, place: Place, incarnation: Incarnation, nursery: trio.Nursery) -> Life:
+        """See `Wrapping.begin`."""
+        life = self.lives[incarnation.path] = place.begin(incarnation)
         return life

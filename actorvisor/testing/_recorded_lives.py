@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast, final
 
 import trio
 
-from .._core._describe import describe
 from .._runtime._incarnation import Incarnation
-from ..abc import Executor, Life, Place
+from ._wrapping import WrappedLife, Wrapping
 
 if TYPE_CHECKING:
     from .._core._messages import ExitReason
-    from .._runtime._mailbox import Envelope, Mailbox, Post
+    from .._runtime._mailbox import Envelope
+    from ..abc import Life, Place
     from ._recorded_mail import RecordedMailbox
 
 
@@ -40,66 +39,22 @@ life: Final[ContextVar[Mark | None]] = ContextVar("actorvisor.life", default=Non
 
 
 @final
-@dataclass(frozen=True)
-class Recording(Executor):
-    """An executor as it is, but for that a trace is told of what its lives leave.
+@dataclass(frozen=True, repr=False)
+class Recording(Wrapping):
+    """An executor as it is, but for that a trace is told of what its lives leave."""
 
-    Attributes:
-        executor: that one.
-    """
-
-    executor: Executor
-    has_loop: bool = field(init=False, compare=False, repr=False)  # type: ignore[misc]
-    has_thread: bool = field(init=False, compare=False, repr=False)  # type: ignore[misc]
-    is_remote: bool = field(init=False, compare=False, repr=False)  # type: ignore[misc]
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "has_loop", self.executor.has_loop)
-        object.__setattr__(self, "has_thread", self.executor.has_thread)
-        object.__setattr__(self, "is_remote", self.executor.is_remote)
-
-    def __repr__(self) -> str:
-        return describe(self.executor)
-
-    def mailbox(self, path: str, capacity: int, overflow: str, post: Post) -> Mailbox | None:
-        """The other one's; when its identity comes to be, it is recorded as all are."""
-        return self.executor.mailbox(path, capacity, overflow, post)
-
-    @asynccontextmanager
-    async def open(self, nursery: trio.Nursery) -> AsyncGenerator[Place, None]:
-        """The other one, opened."""
-        async with self.executor.open(nursery) as place:
-            yield _RecordedPlace(place)
-
-
-class _RecordedPlace(Place):
-    def __init__(self, place: Place) -> None:
-        self._place = place
-
-    def begin(self, incarnation: Incarnation) -> _RecordedLife:
+    def begin(self, place: Place, incarnation: Incarnation, nursery: trio.Nursery) -> Life:
+        """See `Wrapping.begin`."""
         incarnation.__class__ = RecordedIncarnation
-        return _RecordedLife(self._place.begin(incarnation))
+        return _RecordedLife(place.begin(incarnation))
 
 
-class _RecordedLife(Life):
-    def __init__(self, lived: Life) -> None:
-        self._life = lived
-
-    @property
-    def incarnation(self) -> Incarnation:
-        return self._life.incarnation
-
+class _RecordedLife(WrappedLife):
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         incarnation = self.incarnation
         life.set(Mark(incarnation.path, incarnation.number))
         await self._life.run()
-
-    def stop_life(self, final: bool, grace: float) -> None:
-        self._life.stop_life(final, grace)
-
-    def lost(self, reason: ExitReason) -> None:
-        self._life.lost(reason)
 
 
 class RecordedIncarnation(Incarnation):

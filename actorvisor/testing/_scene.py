@@ -271,7 +271,7 @@ async def check_events(events: Events, stage: str) -> None:
 async def open_scene(executor: Executor, patience: float) -> AsyncGenerator[Scene, None]:
     """A scene; whatever goes wrong in it is a `RuleBroken`."""
     cut = Cut()
-    scene = Scene(Leash(executor, cut), patience)
+    scene = Scene(Leash(executor, cut=cut), patience)
     over = trio.Event()
     try:
         async with trio.open_nursery() as nursery:

@@ -93,10 +93,22 @@ async def test_an_empty_plan_changes_nothing() -> None:
 def test_it_is_equal_by_what_it_stands_for() -> None:
     plan = FaultPlan([Fault("host/a", 1, Setup(), Raise())])
     one, other = inject(plan)._assignment, inject(plan)._assignment
-    assert Injecting(av.AsyncExecutor(), one) == Injecting(av.AsyncExecutor(), other)
-    assert Injecting(av.AsyncExecutor(), one) != Injecting(av.ThreadExecutor(), one)
-    assert len({Injecting(av.AsyncExecutor(), one), Injecting(av.AsyncExecutor(), other)}) == 1
-    assert repr(Injecting(av.ThreadExecutor(max_threads=3), one)) == (
+    assert Injecting(av.AsyncExecutor(), assignment=one) == Injecting(
+        av.AsyncExecutor(), assignment=other
+    )
+    assert Injecting(av.AsyncExecutor(), assignment=one) != Injecting(
+        av.ThreadExecutor(), assignment=one
+    )
+    assert (
+        len(
+            {
+                Injecting(av.AsyncExecutor(), assignment=one),
+                Injecting(av.AsyncExecutor(), assignment=other),
+            }
+        )
+        == 1
+    )
+    assert repr(Injecting(av.ThreadExecutor(max_threads=3), assignment=one)) == (
         "ThreadExecutor(max_threads=3)"
     )
 

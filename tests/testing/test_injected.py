@@ -102,7 +102,7 @@ def _checks() -> list[Any]:
     found: list[Any] = []
     for executor in EXECUTORS:
         injecting = Injecting(
-            simulated(executor), Assignment(never("player", "reader", "function"))
+            simulated(executor), assignment=Assignment(never("player", "reader", "function"))
         )
         name = type(executor).__name__
         found += [

@@ -35,7 +35,7 @@ class Arena:
 
     def __init__(self, chooser: Chooser, faults: FaultPlan, *, max_steps: int, draws: int) -> None:
         self.clock: MockClock = MockClock()
-        self.gate: Gate = Gate(chooser, self.clock, max_steps, keep_lanes=True)
+        self.gate: Gate = Gate(chooser, self.clock, max_steps)
         self.open_host: Recorder = record(self._open)
         # There may be thousands of runs, and each has its trace.
         self.open_host.logs = False

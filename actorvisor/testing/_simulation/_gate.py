@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextvars
 import math
 import types
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVarTuple, Unpack
 
@@ -113,23 +112,19 @@ class Gate(trio.abc.Instrument):
 
     Attributes:
         nursery: the simulation's own, outside of every host.
-        steps: taken so far.
         choices: the contested ones that were made.
         early: the steps before which a deadline fired early.
-        lanes: the name of the task of each step, if they are to be kept.
+        lanes: the name of the task of each step.
         failure: why the simulation could not go on, or None.
         open: whether the simulation is over, and everything unwinds.
         forced: whether that took too long, and was ended by force.
     """
 
-    def __init__(
-        self, chooser: Chooser, clock: MockClock, max_steps: int, *, keep_lanes: bool = False
-    ) -> None:
+    def __init__(self, chooser: Chooser, clock: MockClock, max_steps: int) -> None:
         self.nursery: trio.Nursery
-        self.steps = 0
         self.choices: list[Choice] = []
         self.early: list[int] = []
-        self.lanes: list[str] | None = [] if keep_lanes else None
+        self.lanes: list[str] = []
         self.failure: Exception | None = None
         self.open = False
         self.forced = False
@@ -149,7 +144,6 @@ class Gate(trio.abc.Instrument):
         self._unwinding: trio.CancelScope | None = None
         self._spawned = 0
         self._any_dead = False
-        self._last: deque[str] = deque(maxlen=SHOWN)
         self._scheduler: trio.lowlevel.Task
         self._waiting = False
         self._held: trio.Event | None = None
@@ -193,9 +187,10 @@ class Gate(trio.abc.Instrument):
         """A process was killed: look for what of it is parked."""
         self._any_dead = True
 
-    def number_of(self, task: trio.lowlevel.Task) -> int | None:
-        """A task's number, in the order of their making; None for one that is not gated."""
-        return self._numbers.get(task)
+    @property
+    def steps(self) -> int:
+        """How many were taken so far."""
+        return len(self.lanes)
 
     def fail(self, error: Exception) -> None:
         """The simulation cannot go on."""
@@ -218,8 +213,6 @@ class Gate(trio.abc.Instrument):
         self._waiting_for_files = _waiting_for_files()
         try:
             await self._schedule()
-        except (Deadlock, StepLimit, OutsideSimulation) as error:
-            self.failure = error
         except Exception as error:
             self.failure = error
         finally:
@@ -276,12 +269,9 @@ class Gate(trio.abc.Instrument):
                 self.early.append(self.steps)
                 continue
             if self.steps >= self._max_steps:
-                raise StepLimit(self._max_steps, tuple(dict.fromkeys(self._last)))
+                raise StepLimit(self._max_steps, tuple(dict.fromkeys(self.lanes[-SHOWN:])))
             task = ready.pop(self._pick() if len(ready) > 1 else 0)
-            self.steps += 1
-            self._last.append(task.name)
-            if self.lanes is not None:
-                self.lanes.append(task.name)
+            self.lanes.append(task.name)
             trio.lowlevel.reschedule(task)
             self._coming -= 1  # that one goes through
             self._waiting = True

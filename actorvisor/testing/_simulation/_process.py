@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
 from ..._core._describe import describe
-from ...abc import Executor, Place
 from ...executors._process import AsyncProcessExecutor, ProcessExecutor
 from .._failures import OutsideSimulation
+from .._wrapping import Wrapping
 from ._gate import current_gate
 
 if TYPE_CHECKING:
     import trio
 
-    from ..._runtime._mailbox import Mailbox, Post
+    from ...abc import Executor, Place
 
 
 @final
-@dataclass(frozen=True)
-class SimulatedProcessExecutor(Executor):
+@dataclass(frozen=True, repr=False)
+class SimulatedProcessExecutor(Wrapping):
     """What carries out in a process executor's stead in a simulation.
 
     Each service runs in tasks of its own, by the code that runs in real workers, joined to its
@@ -36,9 +36,6 @@ class SimulatedProcessExecutor(Executor):
     """
 
     executor: ProcessExecutor | AsyncProcessExecutor
-    has_loop: bool = field(init=False, compare=False)  # type: ignore[misc]
-    has_thread: bool = field(init=False, compare=False)  # type: ignore[misc]
-    is_remote: bool = field(init=False, compare=False)  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         if not isinstance(self.executor, ProcessExecutor | AsyncProcessExecutor):
@@ -46,16 +43,7 @@ class SimulatedProcessExecutor(Executor):
                 "SimulatedProcessExecutor(executor=) must be a ProcessExecutor's or an "
                 f"AsyncProcessExecutor's value, not {describe(self.executor)}"
             )
-        object.__setattr__(self, "has_loop", self.executor.has_loop)
-        object.__setattr__(self, "has_thread", self.executor.has_thread)
-        object.__setattr__(self, "is_remote", self.executor.is_remote)
-
-    def __repr__(self) -> str:
-        return repr(self.executor)
-
-    def mailbox(self, path: str, capacity: int, overflow: str, post: Post) -> Mailbox | None:
-        """The real one's."""
-        return self.executor.mailbox(path, capacity, overflow, post)
+        super().__post_init__()
 
     @asynccontextmanager
     async def open(self, nursery: trio.Nursery) -> AsyncGenerator[Place, None]:

@@ -136,14 +136,14 @@ def simulate(
     if recipe is not None:
         run = simulation.replay(recipe)
     elif seed is not None:
-        run = simulation.run(RandomWalk(seed), plan, draws=seed)
+        run, contested = simulation.counted(RandomWalk(seed), plan, draws=seed)
     else:
         given = schedule or Schedule()
         run = simulation.run(Scheduled(given), plan, given)
     if run.error is None:
         return run
-    if seed is not None and recipe is None:
-        run = simulation.shrunk(run, draws=seed)
+    if recipe is None and seed is not None:
+        run = simulation.shrunk(run, contested, draws=seed)
     error = run.error
     assert error is not None
     add_note(error, f"simulated with faults={run.faults!r}, schedule={run.schedule!r}")
@@ -194,7 +194,7 @@ class Exploration(Iterator[Run[_T]]):
         while stack:
             points = stack.pop()
             schedule = Schedule(demote=points)
-            run, contested = simulation.counted(Scheduled(schedule), schedule)
+            run, contested = simulation.counted(Scheduled(schedule), simulation.faults, schedule)
             yield run
             if len(points) < demotions:
                 first = points[-1] + 1 if points else 0
@@ -226,7 +226,11 @@ def explore(
 
 
 class _Simulation(Generic[_T]):
-    """A system that is run any number of times."""
+    """A system that is run any number of times.
+
+    Attributes:
+        faults: what goes wrong in it, if nothing else is said.
+    """
 
     def __init__(
         self, system: System[_T], faults: FaultPlan, rules: Iterable[Rule], max_steps: int
@@ -249,7 +253,7 @@ class _Simulation(Generic[_T]):
             )
         self._system = system
         self._takes_host = bool(takes)
-        self._faults = faults
+        self.faults: FaultPlan = faults
         self._rules = tuple(rules)
         self._max_steps = check_count("max_steps=", max_steps, least=1)
 
@@ -270,9 +274,15 @@ class _Simulation(Generic[_T]):
         """
         return self._run(chooser, faults, schedule, draws)[0]
 
-    def counted(self, chooser: Chooser, schedule: Schedule) -> tuple[Run[_T], int]:
-        """One run, and how many contested choices there were."""
-        run, gate = self._run(chooser, self._faults, schedule, 0)
+    def counted(
+        self,
+        chooser: Chooser,
+        faults: FaultPlan,
+        schedule: Schedule | None = None,
+        draws: int = 0,
+    ) -> tuple[Run[_T], int]:
+        """As `run`, and how many contested choices there were."""
+        run, gate = self._run(chooser, faults, schedule, draws)
         return run, len(gate.choices)
 
     def replay(self, recipe: Recipe) -> Run[_T]:
@@ -327,12 +337,18 @@ class _Simulation(Generic[_T]):
             schedule=schedule,
             steps=gate.steps,
             seconds=seconds,
-            lanes=tuple(gate.lanes or ()),
+            lanes=tuple(gate.lanes),
         )
         return run, gate
 
-    def shrunk(self, run: Run[_T], draws: int) -> Run[_T]:
-        """A run that fails in the same way, with the smallest plan and schedule found (T3)."""
+    def shrunk(self, run: Run[_T], contested: int, draws: int) -> Run[_T]:
+        """A run that fails in the same way, with the smallest plan and schedule found (T3).
+
+        Args:
+            run: the one that failed.
+            contested: how many contested choices it had.
+            draws: the seed of its hosts' generator.
+        """
         tries = 0
 
         def attempt(parts: Sequence[_Part]) -> Run[_T] | None:
@@ -346,7 +362,7 @@ class _Simulation(Generic[_T]):
         # Most races need one task to be late, which says more than all that ran otherwise.
         parts: list[_Part] = [*run.faults, *_parts_of(run.schedule)]
         if _parts_of(run.schedule):
-            for point in [None, *range(min(len(run.lanes), DEMOTIONS))]:
+            for point in [None, *range(min(contested, DEMOTIONS))]:
                 demoted: list[_Part] = [] if point is None else [("demote", point)]
                 found = attempt([*run.faults, *demoted])
                 if found is not None:

@@ -60,12 +60,9 @@ from ._errors import (
     ThreadLimitReached as ThreadLimitReached,
     WaitCycle as WaitCycle,
 )
+from ._runtime._blocking import Blocking as Blocking
 from ._runtime._coroutine import AsyncExecutor as AsyncExecutor
-from ._runtime._declaration import (
-    Application as Application,
-    FunctionService as FunctionService,
-    Supervisor as Supervisor,
-)
+from ._runtime._declaration import Application as Application, Supervisor as Supervisor
 from ._runtime._events import Events as Events
 from ._runtime._host import Host as Host, HostStatistics as HostStatistics, open_host as open_host
 from ._runtime._inside import (
@@ -73,18 +70,14 @@ from ._runtime._inside import (
     heartbeat as heartbeat,
     stopping as stopping,
 )
+from ._runtime._kind import FunctionService as FunctionService
 from ._runtime._mailbox import MailStatistics as MailStatistics
 from ._runtime._nursery import (
     SupervisedNursery as SupervisedNursery,
     open_supervised_nursery as open_supervised_nursery,
 )
 from ._runtime._pool import Pool as Pool
-from ._runtime._ref import (
-    Blocking as Blocking,
-    IfRunning as IfRunning,
-    Ref as Ref,
-    SupervisorRef as SupervisorRef,
-)
+from ._runtime._ref import IfRunning as IfRunning, Ref as Ref, SupervisorRef as SupervisorRef
 from ._runtime._signals import run as run
 from .abc import (
     Executor as Executor,

@@ -31,8 +31,9 @@ except ModuleNotFoundError as missing:
 
 from ._core._describe import describe
 from ._core._tree import difference
-from ._runtime._declaration import Application, Supervisor, check_children, is_async
+from ._runtime._declaration import Application, Supervisor, check_children
 from ._runtime._host import Host, open_host
+from ._runtime._kind import is_async
 from ._runtime._pool import Declaration, Pool
 from ._runtime._signals import run as run_program
 from .abc import Service

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from time import perf_counter
@@ -162,7 +163,10 @@ async def unused(quick: bool) -> list[Ratio]:
     for number in range(rounds):
         for how in sorted(costs, reverse=bool(number % 2)):
             done = await trio.run_process(
-                [sys.executable, "-c", UNUSED, how], capture_stdout=True, stdin=subprocess.DEVNULL
+                [sys.executable, "-c", UNUSED, how],
+                capture_stdout=True,
+                stdin=subprocess.DEVNULL,
+                env=os.environ | {"PYTHONHASHSEED": "0"},  # else two processes differ by that
             )
             costs[how].append(json.loads(done.stdout))
     found = []

@@ -16,17 +16,19 @@ import trio
 from .._core._describe import describe
 from .._errors import ServiceStopped
 from ..abc import Executor
+from ._blocking import block_on
 from ._crossing import Crossing, crossing
 from ._events import EventStream
 from ._inbox import Turns
 from ._logging import NotificationLog, wanted
-from ._mailbox import Envelope, Mailbox, MailStatistics
+from ._mailbox import Mailbox, MailStatistics
 from ._pool import applications
-from ._ref import block_on, ref_to
+from ._ref import ref_to
 
 if TYPE_CHECKING:
     from .._core._messages import ExitReason
     from ._cell import Cell
+    from ._envelope import Envelope
     from ._pool import Declaration
 
 MAX_ABANDONED: Final = 8

@@ -22,7 +22,7 @@ from ._timers import Timers
 from ._waits import handling, sender
 
 if TYPE_CHECKING:
-    from ._mailbox import Envelope
+    from ._envelope import Envelope
 
 
 @final
@@ -179,7 +179,7 @@ class CoroutineLife(Bench, Life):
     @trio.lowlevel.enable_ki_protection
     def start_soon(self, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
         """See `Service.start_soon`."""
-        from ._declaration import is_async, unprotect
+        from ._kind import is_async, unprotect
 
         self.check_thread()
         if not is_async(function):

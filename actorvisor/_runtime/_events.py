@@ -24,7 +24,7 @@ from .._core._messages import (
     Stopped,
     Stopping,
 )
-from ._mailbox import Envelope, Mailbox
+from ._envelope import Envelope
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .._core import _commands as c
     from ._cell import Cell
     from ._logging import NotificationLog
+    from ._mailbox import Mailbox
 
 KEPT: Final = 1000
 """Notifications that are kept for a reader that is slow."""

@@ -26,8 +26,9 @@ from ._commons import MAX_ABANDONED, Commons
 from ._declaration import DRAIN, Application, Supervisor, check_children, check_drain
 from ._guard import check_main_guard
 from ._inside import find
+from ._origin import note_origin, root_error, start_error
 from ._pool import Declaration, Pool  # noqa: TC001 - the docs resolve annotations at run time
-from ._ref import Ref, SupervisorRef, note_origin, ref_to, root_error, start_error
+from ._ref import Ref, SupervisorRef, ref_to
 from ._requests import DrainRequest
 from ._supervisor import SupervisorActor, below
 

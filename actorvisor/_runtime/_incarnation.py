@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from ..abc import Inside, Service
     from ._cell import Cell
     from ._declaration import Application
+    from ._envelope import Envelope
     from ._inbox import Inbox
-    from ._mailbox import Envelope, Mailbox
+    from ._mailbox import Mailbox
 
 _CAN_SUSPEND: Final = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 

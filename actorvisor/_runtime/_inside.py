@@ -15,8 +15,8 @@ from .._core._ids import resolve
 from .._core._messages import Crashed
 from .._errors import Rejection, ServiceStopped
 from ..abc import Service
+from ._envelope import Envelope, Reply
 from ._events import notify
-from ._mailbox import Envelope, Mailbox, Reply
 from ._ref import Ref, checked_ref, ref_to
 
 if TYPE_CHECKING:
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from .._core._messages import ExitReason
     from ..abc import Inside
     from ._cell import Cell
-    from ._declaration import ServiceKind
     from ._incarnation import Incarnation
+    from ._kind import ServiceKind
+    from ._mailbox import Mailbox
     from ._ref import SupervisorRef
     from ._timers import Timer, Timers
 

@@ -20,11 +20,11 @@ from .._core._messages import Completed, Crashed, ExitReason
 from .._core._spec import MAX_RESTARTS, WITHIN, ChildSpec, Restart, SupervisorSpec
 from .._core._supervision import Phase, Supervision
 from .._errors import RestartLimitExceeded
-from ._declaration import name_of
 from ._events import build
 from ._incarnation import clear_frames, crashed
+from ._kind import name_of
 from ._logging import NotificationLog, log_bug, wanted
-from ._ref import add_note
+from ._origin import add_note
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -11,17 +11,8 @@ from .._core._backoff import Backoff, Immediate
 from .._core._checks import check_count
 from .._core._describe import describe
 from .._core._spec import MAX_RESTARTS, WITHIN, ChildSpec, Restart, SupervisorSpec
-from ._declaration import (
-    Application,
-    S_co,
-    ServiceKind,
-    Supervisor,
-    is_async,
-    name_of,
-    remade,
-    spec_options,
-    unprotect,
-)
+from ._declaration import Application, S_co, Supervisor, remade, spec_options
+from ._kind import ServiceKind, is_async, name_of, unprotect
 
 Key: TypeAlias = Callable[..., str | bytes | int]
 

@@ -13,8 +13,9 @@ import trio
 
 from .._core._dispatch import Dispatch, lane_of
 from .._core._supervision import Phase
-from ._mailbox import Envelope, Gate, Mailbox
-from ._ref import add_note
+from ._envelope import Envelope
+from ._mailbox import Gate, Mailbox
+from ._origin import add_note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from threading import get_ident
 from typing import (
     TYPE_CHECKING,
@@ -13,38 +11,33 @@ from typing import (
     Final,
     Generic,
     ParamSpec,
-    Protocol,
     TypeVar,
     final,
     overload,
 )
 
-import outcome
 import trio
 
 from .._core import _commands as c
-from .._core._child import Intent
 from .._core._describe import describe
 from .._core._lifecycle import State
-from .._core._messages import Abandoned, Crashed, ExitReason, Stopped, TimedOut
+from .._core._messages import ExitReason, Stopped
 from .._errors import (
     ControlRefused,
     MailboxFull,
-    RestartLimitExceeded,
-    ServiceAbandoned,
     ServiceStopped,
-    StartFailed,
-    StartTimeout,
 )
 from ..abc import Service
-from ._mailbox import Bulky, Envelope, Mailbox, Reply
+from ._blocking import Blocking
+from ._envelope import Bulky, Envelope, Reply
 from ._requests import Call, StopRequest
-from ._waits import ASKS, ENDS, ROOM, begin_wait, fence, handling
+from ._waits import ASKS, ENDS, ROOM, begin_wait, handling
 
 if TYPE_CHECKING:
     from ._cell import Cell
-    from ._crossing import Answers, Crossing
-    from ._declaration import Application, ServiceKind, Supervisor
+    from ._declaration import Application, Supervisor
+    from ._kind import ServiceKind
+    from ._mailbox import Mailbox
     from ._pool import Pool
 
 _P = ParamSpec("_P")
@@ -54,22 +47,6 @@ _S = TypeVar("_S", bound=Service)
 S_co = TypeVar("S_co", covariant=True)
 
 DRAIN: Final = 5.0
-
-
-class Loop(Protocol):
-    """A loop that carries out calls of threads.
-
-    Attributes:
-        thread: its thread.
-        token: of its run.
-        nursery: where they are carried out; None before and after.
-        crossing: how threads reach it.
-    """
-
-    thread: int
-    token: trio.lowlevel.TrioToken
-    nursery: trio.Nursery | None
-    crossing: Crossing
 
 
 class _Control:
@@ -260,70 +237,6 @@ async def start_and_wait(cell: Cell, event: type[c.Start | c.Restart]) -> None:
         await call.answered()
     else:
         await call.answered(lambda: supervisor.request(cell, c.CancelStart(cell.name, call)))
-
-
-def start_error(path: str, reason: ExitReason, culprit: Cell | None) -> BaseException:
-    """What a start raises that ended so: the user's own exception where there is one (M9).
-
-    Args:
-        path: what was to be started.
-        reason: how it ended.
-        culprit: whose end led to that: itself, or something below it.
-    """
-    from ._declaration import Application
-
-    # A thread in its setup may have outstayed the grace of a stop, and not `start_timeout`.
-    stopped = culprit is not None and culprit.record.intent is Intent.STOP
-    if isinstance(reason, Stopped) or (isinstance(reason, Abandoned) and stopped):
-        return ServiceStopped(path, reason, "was stopped while it started")
-    error = root_error(reason)
-    if error is None:
-        limit = root_limit(reason)
-        if limit is not None:
-            error = limit
-        elif (
-            isinstance(reason, TimedOut | Abandoned)
-            and reason.phase == "setup"
-            and culprit is not None
-            and isinstance(culprit.declaration, Application)
-        ):
-            error = StartTimeout(culprit.path, culprit.declaration.start_timeout)
-        else:
-            error = StartFailed(path, reason)
-    if culprit is not None and culprit.path != path:
-        note_origin(error, culprit.path, path)
-    return error
-
-
-def root_error(reason: ExitReason) -> BaseException | None:
-    """The user's own exception behind an end, under any number of restart limits (S8)."""
-    while isinstance(reason, Crashed):
-        error = reason.exception
-        if not isinstance(error, RestartLimitExceeded):
-            return error
-        reason = error.last_reason
-    return None
-
-
-def root_limit(reason: ExitReason) -> RestartLimitExceeded | None:
-    """The innermost of the restart limits behind an end (S8)."""
-    limit = None
-    while isinstance(reason, Crashed) and isinstance(reason.exception, RestartLimitExceeded):
-        limit = reason.exception
-        reason = limit.last_reason
-    return limit
-
-
-def note_origin(error: BaseException, origin: str, path: str) -> None:
-    """Note on an exception where it came from; once, however often it passes."""
-    add_note(error, f"it reached {path} from {origin}")
-
-
-def add_note(error: BaseException, note: str) -> None:
-    """Note something on an exception, once; one that takes no notes, as if frozen, goes without."""
-    with contextlib.suppress(Exception):
-        if note not in getattr(error, "__notes__", ()):
-            error.add_note(note)
 
 
 @final
@@ -640,122 +553,6 @@ class IfRunning(Generic[S_co]):
 
 
 @final
-class Blocking(Generic[S_co]):
-    """``ask``, ``tell`` and ``send`` of a ref for code in threads: they block the thread."""
-
-    __slots__ = ("_ref",)
-
-    def __init__(self, ref: Ref[S_co]) -> None:
-        if not isinstance(ref, Ref):
-            raise TypeError(f"it is what `ref.blocking` gives; {describe(ref)} is no ref")
-        self._ref = ref
-
-    @overload
-    def ask(
-        self: Blocking[_T],
-        method: Callable[Concatenate[_T, _P], Coroutine[Any, Any, _R]],
-        /,
-        *args: _P.args,
-        **kwargs: _P.kwargs,
-    ) -> _R: ...
-
-    @overload
-    def ask(
-        self: Blocking[_T],
-        method: Callable[Concatenate[_T, _P], _R],
-        /,
-        *args: _P.args,
-        **kwargs: _P.kwargs,
-    ) -> _R: ...
-
-    def ask(self, method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """As `Ref.ask`.
-
-        Raises:
-            RuntimeError: it was called on the host's loop, which it would block for ever.
-        """
-        return self._call("ask", method, *args, **kwargs)
-
-    def tell(
-        self: Blocking[_T],
-        method: Callable[Concatenate[_T, _P], object],
-        /,
-        *args: _P.args,
-        **kwargs: _P.kwargs,
-    ) -> None:
-        """As `Ref.tell`.
-
-        Raises:
-            RuntimeError: it was called on the host's loop.
-        """
-        self._call("tell", method, *args, **kwargs)
-
-    def send(self, message: object) -> None:
-        """As `Ref.send`.
-
-        Raises:
-            RuntimeError: it was called on the host's loop.
-        """
-        self._call("send", message)
-
-    def _call(self, call: str, /, *args: Any, **kwargs: Any) -> Any:
-        return self._ref._cell.commons.blocking(self, call, args, kwargs)
-
-
-def block_on(
-    commons: Loop,
-    blocking: Blocking[Any],
-    call: str,
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-) -> Any:
-    """Carry out a call of a ref on a loop, and block this thread until it is."""
-    cell = blocking._ref._cell
-    function = getattr(blocking._ref, call)
-    if get_ident() == commons.thread:
-        raise RuntimeError(
-            f"{blocking._ref!r}.blocking would block the host's loop for ever; "
-            "await the ref's own method instead"
-        )
-    # It takes the caller's context along: who sends, and who waits (L4, M10).
-    context = contextvars.copy_context()
-
-    @trio.lowlevel.enable_ki_protection
-    async def carry_out(answers: Answers) -> None:
-        try:
-            result: outcome.Outcome[Any] = outcome.Value(await function(*args, **kwargs))
-        except trio.Cancelled:
-            answers.put(
-                outcome.Error(ServiceStopped(cell.path, None, "is gone: its host is ending"))
-            )
-            raise
-        except BaseException as error:
-            result = outcome.Error(error)
-        answers.put(result)
-
-    refuse = fence.get()
-
-    def begin(answers: Answers) -> None:
-        nursery = commons.nursery
-        try:
-            if refuse is not None:
-                refuse()
-        except ServiceAbandoned as error:
-            answers.put(outcome.Error(error))
-            return
-        if nursery is None:
-            answers.put(
-                outcome.Error(ServiceStopped(cell.path, None, "is gone: its host has ended"))
-            )
-        else:
-            context.run(nursery.start_soon, carry_out, answers)
-
-    with contextlib.suppress(trio.RunFinishedError):
-        return commons.crossing.call(commons.token, begin).unwrap()
-    raise ServiceStopped(cell.path, None, "is gone: its host has ended")
-
-
-@final
 class SupervisorRef(_Control):
     """Names one supervisor, over all its lives."""
 
@@ -826,7 +623,7 @@ def ref_to(cell: Cell, kind: type[Any] | None = None) -> Any:
         return make_ref(cell, None, None)
     app: Any = cell.declaration
     if kind is not None:
-        from ._declaration import FunctionService
+        from ._kind import FunctionService
 
         if not issubclass(FunctionService if app.kind.is_function else app.kind.target, kind):
             raise TypeError(f"{cell.path} is a {app.kind.title}, not a {kind.__name__}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .._core._commands import record
-from ._mailbox import Reply
+from ._envelope import Reply
 
 if TYPE_CHECKING:
     from .._core import _commands as c

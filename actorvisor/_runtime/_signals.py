@@ -12,8 +12,8 @@ from typing import Any
 import trio
 
 from .._core._describe import describe
-from ._declaration import is_async
 from ._host import Host, open_host
+from ._kind import is_async
 from ._pool import Declaration  # noqa: TC001 - the docs resolve annotations at run time
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)

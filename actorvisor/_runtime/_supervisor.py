@@ -25,7 +25,8 @@ from ._inbox import Inbox
 from ._incarnation import crashed, interrupt_in, is_passing
 from ._logging import log_bug, traceback_text
 from ._mailbox import Mailbox
-from ._ref import ref_to, root_error, start_error
+from ._origin import root_error, start_error
+from ._ref import ref_to
 from ._requests import (
     Call,
     CancelRequest,

@@ -28,8 +28,8 @@ from ._worker import LEAVING
 
 if TYPE_CHECKING:
     from .._core._spec import Verdict
+    from .._runtime._envelope import Envelope, Reply
     from .._runtime._incarnation import Incarnation
-    from .._runtime._mailbox import Envelope, Reply
     from .._runtime._timers import Timer
     from ._link import Link
     from ._place import ProcessPlace

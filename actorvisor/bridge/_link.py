@@ -15,7 +15,7 @@ from ._wire import _frames as f
 from ._wire._ends import WINDOW, HostEnd
 
 if TYPE_CHECKING:
-    from .._runtime._mailbox import Envelope
+    from .._runtime._envelope import Envelope
 
 HIGH: Final = 1 << 16
 """Bytes that wait to be written before that is tried without waiting for more."""

@@ -16,7 +16,8 @@ from .._core._describe import describe
 from .._core._messages import Notification
 from .._errors import RemoteError
 from .._runtime._crossing import crossing
-from .._runtime._mailbox import Bulky, Envelope, Mailbox
+from .._runtime._envelope import Bulky, Envelope
+from .._runtime._mailbox import Mailbox
 from . import _ledger as ledger
 from ._memory import copy
 from ._wire._codec import Codec, Draft, main_is_importable
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
     import outcome
 
-    from .._runtime._mailbox import Post, Reply
+    from .._runtime._envelope import Reply
+    from .._runtime._mailbox import Post
     from .._runtime._waits import Wait
     from ._link import Link
 

@@ -13,8 +13,8 @@ from .._core._messages import Completed
 from .._errors import MailboxFull, RemoteError, ServiceStopped
 from .._runtime._commons import numbers
 from .._runtime._crossing import crossing
+from .._runtime._envelope import Envelope, Reply
 from .._runtime._logging import logger, traceback_text
-from .._runtime._mailbox import Envelope, Reply
 from .._runtime._ref import ref_to
 from .._runtime._waits import ASKS, ROOM, begin_wait, handling, sender
 from . import _memory

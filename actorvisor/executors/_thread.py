@@ -26,9 +26,9 @@ from .._core._messages import Abandoned, Completed, Crashed, ExitReason, Stopped
 from .._errors import Rejection, ServiceAbandoned, ThreadLimitReached
 from .._runtime._channel import Channel
 from .._runtime._crossing import Answers, Crossing, crossing
-from .._runtime._declaration import is_async
 from .._runtime._incarnation import Incarnation, clear_frames, crashed
 from .._runtime._inside import Bench, Promise, current
+from .._runtime._kind import is_async
 from .._runtime._logging import logger
 from .._runtime._timers import Timer, Timers
 from .._runtime._waits import fence, handling, sender
@@ -36,7 +36,7 @@ from ..abc import Executor, Life, Place
 
 if TYPE_CHECKING:
     from .._runtime._declaration import Application
-    from .._runtime._mailbox import Envelope
+    from .._runtime._envelope import Envelope
     from .._runtime._ref import Ref, SupervisorRef
     from ..abc import Service
 

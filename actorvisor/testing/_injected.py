@@ -23,7 +23,8 @@ from ._sites import HostSide, site_of, worker_life
 
 if TYPE_CHECKING:
     from .._core._messages import ExitReason
-    from .._runtime._declaration import Application, ServiceKind
+    from .._runtime._declaration import Application
+    from .._runtime._kind import ServiceKind
     from ..abc import Executor, Inside, Service
     from ._faults import Fault
 

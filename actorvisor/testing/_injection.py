@@ -19,7 +19,7 @@ from .._errors import ServiceAbandoned
 from .._runtime._coroutine import CoroutineLife
 from .._runtime._declaration import check_children
 from .._runtime._host import Host, open_host
-from .._runtime._ref import add_note
+from .._runtime._origin import add_note
 from ..executors._process import AsyncProcessExecutor, ProcessExecutor
 from ..executors._thread import ThreadLife
 from . import _injected

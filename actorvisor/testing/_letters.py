@@ -15,7 +15,8 @@ from ._recorded_lives import life
 if TYPE_CHECKING:
     from .._core._messages import ExitReason
     from .._runtime._cell import Cell
-    from .._runtime._mailbox import Envelope, Mailbox
+    from .._runtime._envelope import Envelope
+    from .._runtime._mailbox import Mailbox
     from ._chronicle import Chronicle, RecordedCommons
     from ._trace import Json
 

@@ -14,7 +14,7 @@ from ._wrapping import WrappedLife, Wrapping
 
 if TYPE_CHECKING:
     from .._core._messages import ExitReason
-    from .._runtime._mailbox import Envelope
+    from .._runtime._envelope import Envelope
     from ..abc import Life, Place
     from ._recorded_mail import RecordedMailbox
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import trio
 
-from .._runtime._mailbox import Envelope
+from .._runtime._envelope import Envelope
 from .._runtime._pool_mail import PoolMailbox
 from ..bridge import _ledger as ledger
 from ..bridge._mailbox import LinkedMailbox

@@ -12,8 +12,8 @@ import trio
 import trio.testing
 
 import actorvisor as av
-from actorvisor._runtime import _declaration
-from actorvisor._runtime._mailbox import Envelope, Reply
+from actorvisor._runtime import _kind
+from actorvisor._runtime._envelope import Envelope, Reply
 from actorvisor.bridge import _ledger as ledger, _memory
 from actorvisor.bridge._child._main import acquaint
 from actorvisor.bridge._link import LINGER, Link
@@ -112,7 +112,7 @@ def test_what_was_declared_is_not_checked_again_in_a_worker(  # P5
 ) -> None:
     pickled = pickle.dumps(av.Application(talkers.Listener, executor=av.AsyncProcessExecutor()))
     acquaint(talkers)
-    _declaration.kind_of(talkers.Listener).fitting.clear()
+    _kind.kind_of(talkers.Listener).fitting.clear()
 
     def signature(*_: object) -> None:
         raise AssertionError("it was checked where it was declared, and takes half of a start")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import given, strategies as st
 
-from actorvisor._runtime._mailbox import Envelope
+from actorvisor._runtime._envelope import Envelope
 from actorvisor.bridge import _ledger as ledger
 from actorvisor.bridge._ledger import Ledger
 from actorvisor.bridge._mailbox import LinkedMailbox

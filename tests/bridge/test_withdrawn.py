@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 from typing import Any
 
-from actorvisor._runtime._mailbox import Envelope, Reply
+from actorvisor._runtime._envelope import Envelope, Reply
 from actorvisor.bridge import _ledger as ledger
 from actorvisor.bridge._ledger import Ledger
 from actorvisor.bridge._link import Link

@@ -31,8 +31,9 @@ from actorvisor._core._plan import Plan
 from actorvisor._core._roster import Roster
 from actorvisor._core._supervision import Supervision
 from actorvisor._runtime._coroutine import CoroutineLife
+from actorvisor._runtime._envelope import Reply
 from actorvisor._runtime._incarnation import Incarnation
-from actorvisor._runtime._mailbox import Mailbox, Reply
+from actorvisor._runtime._mailbox import Mailbox
 from actorvisor._runtime._waits import blockers
 from actorvisor.bridge._life import ProcessLife
 from actorvisor.bridge._mailbox import LinkedMailbox

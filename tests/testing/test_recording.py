@@ -8,18 +8,21 @@ import subprocess
 import sys
 import threading
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 import actorvisor as av
-from actorvisor._runtime._mailbox import Envelope, Mailbox
+from actorvisor._runtime._mailbox import Mailbox
 from actorvisor.testing import simulate
 from actorvisor.testing._check import check
 from actorvisor.testing._recording import Recorder, record
 from actorvisor.testing._trace import Entry, Trace
+
+if TYPE_CHECKING:
+    from actorvisor._runtime._envelope import Envelope
 
 
 class Boom(Exception):

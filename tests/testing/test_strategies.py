@@ -309,6 +309,17 @@ def test_hypothesis_is_imported_when_a_strategy_is_asked_for() -> None:
     ).split() == ["False", "True"]
 
 
+def test_pytest_is_imported_when_something_is_simulated() -> None:
+    # T7: trio.testing brings it in, and a worker with faults has no use for that
+    assert run(
+        "import sys, actorvisor.testing as t\n"
+        "async def system(): pass\n"
+        "print('pytest' in sys.modules or '_pytest' in sys.modules)\n"
+        "t.simulate(system)\n"
+        "print('trio.testing' in sys.modules)\n"
+    ).split() == ["False", "True"]
+
+
 def test_without_hypothesis_it_is_said_what_is_missing() -> None:
     said = run(
         "import sys\n"

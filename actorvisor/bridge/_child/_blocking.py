@@ -20,10 +20,10 @@ import trio
 from ..._core._describe import describe
 from ..._core._messages import Completed, Crashed, ExitReason, Stopped
 from ..._errors import Rejection
-from ..._runtime._declaration import is_async
+from ..._runtime._envelope import Envelope
 from ..._runtime._incarnation import crashed
 from ..._runtime._inside import check_monitor, checked_timer, current, refuse_promise
-from ..._runtime._mailbox import Envelope
+from ..._runtime._kind import is_async
 from ..._runtime._waits import handling, sender
 from .. import _ledger as ledger
 from .._wire import _frames as f
@@ -35,8 +35,9 @@ from ._station import LogHandler, RemotePromise, RemoteTimer, Station, WorkerInc
 if TYPE_CHECKING:
     import outcome
 
+    from ..._runtime._blocking import Blocking
     from ..._runtime._declaration import Application
-    from ..._runtime._ref import Blocking, Ref, SupervisorRef
+    from ..._runtime._ref import Ref, SupervisorRef
     from ...abc import Service
     from .._job import Job
     from .._wire._codec import Draft

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
+from ..._runtime._blocking import Blocking, block_on
 from ..._runtime._coroutine import CoroutineLife
 from ..._runtime._crossing import THREADS, Crossing
+from ..._runtime._envelope import Reply
 from ..._runtime._inside import check_monitor, checked_timer, refuse_promise
-from ..._runtime._mailbox import Reply
-from ..._runtime._ref import Blocking, block_on
 from .. import _ledger as ledger
 from .._wire import _frames as f
 from ._mail import Mail, Taken

@@ -14,7 +14,8 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from ..._runtime._declaration import Application, kind_of
+from ..._runtime._declaration import Application
+from ..._runtime._kind import kind_of
 from ...abc import Service
 from .. import _ledger as ledger, _memory
 from .._handover import connect

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ..._core._messages import ExitReason
-    from ..._runtime._mailbox import Envelope
+    from ..._runtime._envelope import Envelope
     from ..._runtime._waits import Wait
     from ._station import Station
 

@@ -16,10 +16,10 @@ from ..._core._describe import describe
 from ..._core._messages import Completed
 from ..._errors import Rejection, RemoteError
 from ..._runtime._commons import numbers
-from ..._runtime._declaration import kind_of
 from ..._runtime._incarnation import Incarnation, crashed
+from ..._runtime._kind import kind_of
 from ..._runtime._logging import traceback_text
-from ..._runtime._ref import Blocking, Ref, SupervisorRef, make_ref
+from ..._runtime._ref import Ref, SupervisorRef, make_ref
 from ..._runtime._waits import handling
 from .. import _ledger as ledger, _memory
 from .._wire import _frames as f
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 
     from ..._core._messages import ExitReason
     from ..._core._spec import Verdict
+    from ..._runtime._blocking import Blocking
     from ..._runtime._declaration import Application
-    from ..._runtime._mailbox import Reply
+    from ..._runtime._envelope import Reply
     from .._job import Job
     from .._wire._codec import Draft
     from .._wire._frames import Frame

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import trio
-from trio.testing import MockClock
 
 from ..._runtime._crossing import crossing
 from .._injection import inject
@@ -17,6 +16,8 @@ from ._gate import Gate
 from ._process import simulated
 
 if TYPE_CHECKING:
+    from trio.testing import MockClock
+
     from ..._runtime._host import open_host
     from ..._runtime._pool import Declaration
     from ...abc import Executor
@@ -34,6 +35,8 @@ class Arena:
     """
 
     def __init__(self, chooser: Chooser, faults: FaultPlan, *, max_steps: int, draws: int) -> None:
+        from trio.testing import MockClock
+
         self.clock: MockClock = MockClock()
         self.gate: Gate = Gate(chooser, self.clock, max_steps)
         self.open_host: Recorder = record(self._open)

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVarTuple, Unpack
 
 import outcome
 import trio
-from trio.testing import MockClock, wait_all_tasks_blocked
 
 from .._failures import Deadlock, OutsideSimulation, StepLimit
 from ._choices import Choice
 
 if TYPE_CHECKING:
+    from trio.testing import MockClock
+
     from ._choices import Chooser
 
 _Ts = TypeVarTuple("_Ts")
@@ -121,6 +122,9 @@ class Gate(trio.abc.Instrument):
     """
 
     def __init__(self, chooser: Chooser, clock: MockClock, max_steps: int) -> None:
+        # It brings pytest in: whoever simulates nothing, as a worker with faults, does without.
+        from trio.testing import wait_all_tasks_blocked
+
         self.nursery: trio.Nursery
         self.choices: list[Choice] = []
         self.early: list[int] = []
@@ -128,6 +132,7 @@ class Gate(trio.abc.Instrument):
         self.failure: Exception | None = None
         self.open = False
         self.forced = False
+        self._all_blocked = wait_all_tasks_blocked
         self._chooser = chooser
         self._clock = clock
         self._max_steps = max_steps
@@ -236,7 +241,7 @@ class Gate(trio.abc.Instrument):
             self.forced = True
             self.fail(Deadlock(living))
         for _ in range(ROUNDS):
-            await wait_all_tasks_blocked()
+            await self._all_blocked()
             for task, trap in list(self._traps.items()):
                 # As trio does when what a task waits for is cancelled. Nobody is left to answer
                 # what a dead process waits for, come what may.
@@ -261,7 +266,7 @@ class Gate(trio.abc.Instrument):
                 await self._held.wait()
             self._take_fresh()
             if not ready:
-                await wait_all_tasks_blocked()
+                await self._all_blocked()
                 if not self._fresh:
                     await self._pass_time()
                 continue
@@ -309,14 +314,14 @@ class Gate(trio.abc.Instrument):
             self._explain_stillness()
         self._clock.jump(max(seconds, 0.0))
         # Not one checkpoint: those that it wakes run in the same batch as we do.
-        await wait_all_tasks_blocked()
+        await self._all_blocked()
 
     async def _skip_time(self) -> bool:
         seconds = trio.lowlevel.current_statistics().seconds_to_next_deadline
         if not 0 < seconds < math.inf:
             return False
         self._clock.jump(seconds)
-        await wait_all_tasks_blocked()
+        await self._all_blocked()
         return True
 
     def _explain_stillness(self) -> None:

@@ -14,8 +14,8 @@ import trio
 
 from ..._core._checks import check_count
 from ..._core._describe import describe
-from ..._runtime._declaration import is_async
-from ..._runtime._ref import add_note
+from ..._runtime._kind import is_async
+from ..._runtime._origin import add_note
 from .._check import ALL, Rule, check
 from .._failures import OutsideSimulation
 from .._faults import Fault, FaultPlan, plan_of

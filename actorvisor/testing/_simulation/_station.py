@@ -12,7 +12,7 @@ import trio
 
 from ..._core import _commands as c
 from ..._runtime._commons import apart
-from ..._runtime._mailbox import Reply
+from ..._runtime._envelope import Reply
 from ...bridge import _memory
 from ...bridge._child._blocking import BlockingLife, BlockingStation
 from ...bridge._child._loop import LoopStation

@@ -132,7 +132,7 @@ def simulate(
     if schedule is not None and not isinstance(schedule, Schedule):
         raise TypeError(f"schedule= must be a Schedule, not {describe(schedule)}")
     simulation = _Simulation(system, plan, rules, max_steps)
-    contested = None
+    contested = 0
     recipe = _recipe_of(replay) if replay is not None else replayed.get()
     if recipe is not None:
         run = simulation.replay(recipe)
@@ -143,7 +143,7 @@ def simulate(
         run = simulation.run(Scheduled(given), plan, given)
     if run.error is None:
         return run
-    if contested is not None:
+    if recipe is None and seed is not None:
         run = simulation.shrunk(run, contested, draws=seed)
     error = run.error
     assert error is not None

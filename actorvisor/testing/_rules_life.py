@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -25,6 +26,7 @@ Life: TypeAlias = "tuple[str, int]"
 """An actor, and which of its lives."""
 
 
+@functools.cache
 def _notified(states: frozenset[State], notice: Notice) -> frozenset[State]:
     """Where an actor may be once that was told of it; nothing silent changes its state."""
     return frozenset(

@@ -50,6 +50,23 @@ def test_the_coroutine_of_a_task_can_be_replaced() -> None:
     assert trio.run(main, instruments=[Replacing()]) == ["other"]
 
 
+def test_the_stack_of_a_task_is_its_own() -> None:
+    # T2: who looks for where a task hangs (L9, trio's own tools) finds it, and not the gate
+    async def hangs() -> None:
+        await trio.sleep_forever()
+
+    async def program() -> list[str]:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hangs)
+            await trio.sleep(1)
+            (task,) = nursery.child_tasks
+            names = [frame.f_code.co_name for frame, _ in task.iter_await_frames()]
+            nursery.cancel_scope.cancel()
+        return names
+
+    assert simulate(program).value[:2] == ["hangs", "sleep_forever"]
+
+
 # --- programs that do the same with and without the gate ------------------------------------
 
 

@@ -15,7 +15,7 @@ import trio.lowlevel
 
 import actorvisor as av
 from actorvisor.abc import Executor, Place
-from actorvisor.testing import OutsideSimulation, Run, simulate
+from actorvisor.testing import Fault, Kill, OutsideSimulation, Run, Teardown, simulate
 from actorvisor.testing._simulation._process import SimulatedProcessExecutor, simulated
 from actorvisor.testing._simulation._worker import FORK, HAND_OVER, SPAWN, SimulatedLife
 from tests.testing.workers import ENDS, LINES, Looping, Stage, Sync, outer
@@ -607,6 +607,31 @@ def test_a_real_thread_in_there_is_refused() -> None:  # T2
 
     with pytest.raises(OutsideSimulation):
         play(av.AsyncProcessExecutor, system)
+
+
+def test_a_real_thread_in_there_is_waited_for() -> None:
+    # T2: as trio does; what it answers to is no more else, an internal error of trio's
+    async def system(scene: Scene) -> None:
+        ref = await scene.start()
+        await ref.ask(Looping.hold_a_thread)
+
+    with pytest.raises(OutsideSimulation, match=r"trio\.to_thread"):
+        play(av.AsyncProcessExecutor, system)
+    assert LINES == ["let go"]
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_what_is_killed_says_nothing_while_it_unwinds(  # T2: a real one could not
+    kind: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def system(open_host: Any) -> None:
+        cls: Any = Looping if kind is av.AsyncProcessExecutor else Sync
+        async with open_host([av.Application(cls, name="worker", executor=kind())]):
+            pass
+
+    run = simulate(system, faults=[Fault("host/worker", 1, Teardown(), Kill())])
+    assert len(run.trace.kinds("fault")) == 1
+    assert "teardown" not in caplog.text
 
 
 @pytest.mark.parametrize("kind", BOTH)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -178,6 +179,13 @@ class Looping(Worker):
 
     async def block_elsewhere(self) -> None:
         await trio.to_thread.run_sync(lambda: self.stage.blocking.ask(Stage.lines))
+
+    async def hold_a_thread(self) -> None:
+        def hold() -> None:
+            threading.Event().wait(0.05)
+            LINES.append("let go")
+
+        await trio.to_thread.run_sync(hold)
 
     def beside(self, seconds: float, failing: bool) -> None:
         self.start_soon(self._beside, seconds, failing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random as random_module
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -9,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from ..._runtime._crossing import crossing
+from ..._runtime._logging import logger
 from .._injection import inject
 from .._recording import Recorder, record
 from ._baton import Baton
-from ._gate import Gate
+from ._gate import Gate, current_process
 from ._process import simulated
 
 if TYPE_CHECKING:
@@ -76,6 +78,7 @@ class Arena:
                 gate.nursery.cancel_scope.cancel()
 
         crossing.set(Baton(gate))
+        logger.logger.addFilter(self._is_heard)
         try:
             async with trio.open_nursery() as gate.nursery:
                 gate.nursery.start_soon(gate.run, name="gate")
@@ -84,3 +87,10 @@ class Arena:
             # Of what is ended by force nothing counts, but why it had to be.
             if not gate.forced:
                 raise
+        finally:
+            logger.logger.removeFilter(self._is_heard)
+
+    def _is_heard(self, _: logging.LogRecord) -> bool:
+        """What unwinds, because it was killed or all is over, is heard of no more."""
+        process = current_process()
+        return not (self.gate.open or (process is not None and process.dead))

@@ -24,7 +24,6 @@ import trio
 
 from ..._runtime._crossing import crossing
 from .._failures import OutsideSimulation
-from ._gate import current_process
 
 if TYPE_CHECKING:
     from ..._runtime._crossing import Answers
@@ -176,6 +175,12 @@ class _Thread:
         return self._answer
 
 
+def _started(name: str, function: Callable[[], object]) -> _Thread:
+    thread = _Thread(name)
+    thread.start(functools.partial(contextvars.copy_context().run, function))
+    return thread
+
+
 def _forget(_: object) -> None:
     """Who waits for the end of a thread has heard of it from the thread itself."""
 
@@ -241,24 +246,39 @@ class Baton:
         name: str,
     ) -> None:
         """See `Crossing.run`."""
-        thread = _Thread(name)
-        await limiter.acquire_on_behalf_of(thread)
+        borrower = object()
+        await limiter.acquire_on_behalf_of(borrower)
         over = trio.Event()
 
         def is_over(result: outcome.Outcome[Any]) -> None:
-            limiter.release_on_behalf_of(thread)
+            limiter.release_on_behalf_of(borrower)
             ended(result)
             over.set()
 
         try:
-            thread.start(functools.partial(contextvars.copy_context().run, function))
+            thread = _started(name, function)
         except BaseException:
-            limiter.release_on_behalf_of(thread)
+            limiter.release_on_behalf_of(borrower)
             raise
-        process = current_process()
-        start_soon = self._gate.nursery.start_soon if process is None else process.start_soon
-        start_soon(self._drive, thread, is_over, name=f"{name} (thread)")
+        # In a task of its own: whoever runs it may leave it behind.
+        self._gate.nursery.start_soon(self._drive, thread, is_over, name=f"{name} (thread)")
         await over.wait()
+
+    async def drive(
+        self,
+        function: Callable[[], object],
+        ended: Callable[[outcome.Outcome[Any]], object],
+        *,
+        name: str,
+    ) -> None:
+        """Run a function in a thread, for as long as it goes on: that of a simulated process.
+
+        Args:
+            function: what is run, in a copy of the context.
+            ended: called with how it ended.
+            name: of the thread.
+        """
+        await self._drive(_started(name, function), ended)
 
     async def off_loop(self, function: Callable[[Unpack[_Ts]], _T], *args: *_Ts) -> _T:
         """See `Crossing.off_loop`; it is computed here, and takes no time."""

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import contextvars
 import math
-import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVarTuple, Unpack
 
 import outcome
@@ -147,10 +146,18 @@ class Gate(trio.abc.Instrument):
         # What each waits for, as it has said to trio.
         self._traps: dict[trio.lowlevel.Task, Any] = {}
         self._unwinding: trio.CancelScope | None = None
+        # Set when one of its tasks has something to do while everything unwinds.
+        self._stirred: trio.Event | None = None
         self._spawned = 0
         self._any_dead = False
         self._scheduler: trio.lowlevel.Task
+        # Whether the scheduler waits for the steps, and whether one is under way.
         self._waiting = False
+        self._stepping = False
+        # Whether the next deadline fires before the next step; None: not asked yet.
+        self._is_early: bool | None = None
+        # Why the chooser chooses no more.
+        self._refusal: Exception | None = None
         self._held: trio.Event | None = None
         # Tasks that wait for files, trio's own one included.
         self._waiting_for_files = 0
@@ -162,12 +169,19 @@ class Gate(trio.abc.Instrument):
         if task.context.get(_gate) is self:
             self._numbers[task] = self._spawned
             self._spawned += 1
-            task.coro = _outer(self, task, task.coro)  # type: ignore[assignment]
+            task.coro = _Driver(self, task, task.coro)  # type: ignore[assignment]
 
     def task_scheduled(self, task: trio.lowlevel.Task) -> None:
         """A task has something to do: it comes to the gate with it."""
         if task in self._numbers:
             self._coming += 1
+            if self._stirred is not None:
+                self._stirred.set()
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        """All that a step has woken is known: if that is nobody, the next one is let through."""
+        if self._waiting and not (self._stepping or self._coming):
+            self._let_through(self._choose())
 
     def task_exited(self, task: trio.lowlevel.Task) -> None:
         """Forget a task."""
@@ -242,12 +256,18 @@ class Gate(trio.abc.Instrument):
             self.fail(Deadlock(living))
         for _ in range(ROUNDS):
             await self._all_blocked()
+            self._stirred = trio.Event()
+            threads = False
             for task, trap in list(self._traps.items()):
                 # As trio does when what a task waits for is cancelled. Nobody is left to answer
-                # what a dead process waits for, come what may.
+                # what a dead process waits for, come what may, but a thread: that answers itself.
                 aborted = trap.abort_func(_unwind) is trio.lowlevel.Abort.SUCCEEDED
-                if aborted or _is_dead(task):
+                if aborted or (_is_dead(task) and not _is_of_thread(trap)):
                     trio.lowlevel.reschedule(task, outcome.Error(Unwound()))
+                else:
+                    threads |= _is_of_thread(trap)
+            if threads:
+                await self._stirred.wait()
 
     def hold(self) -> None:
         """Step nothing until `go` is called; the clock stands, too."""
@@ -260,30 +280,32 @@ class Gate(trio.abc.Instrument):
             self._held = None
 
     async def _schedule(self) -> None:
-        ready, chooser = self._ready, self._chooser
         while True:
-            while self._held is not None:
+            if self._held is not None:
                 await self._held.wait()
-            self._take_fresh()
-            if not ready:
+            elif self._refusal is not None:
+                raise self._refusal
+            elif self._coming:
+                await self._let_them_go_on()
+            elif (task := self._choose()) is not None:
+                self._let_through(task)
+                await self._let_them_go_on()
+            elif self._is_early:
+                self._is_early = await self._skip_time()
+                if self._is_early:
+                    self.early.append(self.steps)
+                    self._is_early = None
+            elif self._ready:
+                raise StepLimit(self._max_steps, tuple(dict.fromkeys(self.lanes[-SHOWN:])))
+            else:
                 await self._all_blocked()
                 if not self._fresh:
                     await self._pass_time()
-                continue
-            if chooser.early(self.steps) and await self._skip_time():
-                self.early.append(self.steps)
-                continue
-            if self.steps >= self._max_steps:
-                raise StepLimit(self._max_steps, tuple(dict.fromkeys(self.lanes[-SHOWN:])))
-            task = ready.pop(self._pick() if len(ready) > 1 else 0)
-            self.lanes.append(task.name)
-            trio.lowlevel.reschedule(task)
-            self._coming -= 1  # that one goes through
-            self._waiting = True
-            await trio.lowlevel.wait_task_rescheduled(self._abort)
-            while self._coming:
-                # Whoever that step woke parks meanwhile.
-                await trio.lowlevel.cancel_shielded_checkpoint()
+
+    async def _let_them_go_on(self) -> None:
+        """Tasks let each other through, until nobody can be chosen."""
+        self._waiting = True
+        await trio.lowlevel.wait_task_rescheduled(self._abort)
 
     def _abort(self, _: object) -> trio.lowlevel.Abort:
         self._waiting = False
@@ -300,6 +322,34 @@ class Gate(trio.abc.Instrument):
             for task in dead:
                 self._ready.remove(task)
 
+    def _choose(self) -> trio.lowlevel.Task | None:
+        """Whose step is the next; None: the scheduler has to see to something before."""
+        self._take_fresh()
+        if not self._ready or self._held is not None or self.steps >= self._max_steps:
+            return None
+        try:
+            if self._is_early is None:
+                self._is_early = self._chooser.early(self.steps)
+            if self._is_early:
+                return None
+            task = self._ready.pop(self._pick() if len(self._ready) > 1 else 0)
+        except Exception as error:
+            self._refusal = error  # not into the task that happens to ask
+            return None
+        self._is_early = None
+        self.lanes.append(task.name)
+        self._stepping = True
+        return task
+
+    def _let_through(self, task: trio.lowlevel.Task | None) -> None:
+        """Let a task through; None: have the scheduler see to it."""
+        if task is not None:
+            trio.lowlevel.reschedule(task)
+            self._coming -= 1  # it has been at the gate
+        elif self._waiting:
+            self._waiting = False
+            trio.lowlevel.reschedule(self._scheduler)
+
     def _pick(self) -> int:
         ready = self._ready
         names = [task.name for task in ready]
@@ -312,17 +362,19 @@ class Gate(trio.abc.Instrument):
         seconds = trio.lowlevel.current_statistics().seconds_to_next_deadline
         if seconds == math.inf:
             self._explain_stillness()
-        self._clock.jump(max(seconds, 0.0))
-        # Not one checkpoint: those that it wakes run in the same batch as we do.
-        await self._all_blocked()
+        await self._jump(max(seconds, 0.0))
 
     async def _skip_time(self) -> bool:
         seconds = trio.lowlevel.current_statistics().seconds_to_next_deadline
         if not 0 < seconds < math.inf:
             return False
-        self._clock.jump(seconds)
-        await self._all_blocked()
+        await self._jump(seconds)
         return True
+
+    async def _jump(self, seconds: float) -> None:
+        self._clock.jump(seconds)
+        # Whom that wakes is known when we run again, though some may park later in that batch.
+        await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _explain_stillness(self) -> None:
         if trio.to_thread.current_default_thread_limiter().borrowed_tokens:
@@ -343,21 +395,32 @@ class Gate(trio.abc.Instrument):
         """What a task waits for from now on."""
         self._traps[task] = trap
 
-    def park(self, task: trio.lowlevel.Task) -> None:
-        """A task has come to the gate."""
+    def park(self, task: trio.lowlevel.Task) -> bool:
+        """A task has come to the gate; whether it may go through at once."""
         self._coming -= 1
         self._fresh.append(task)
+        if self._coming or self._stepping or not self._waiting:
+            return False
+        chosen = self._choose()
+        if chosen is task:
+            return True
+        self._let_through(chosen)
+        return False
 
     def stepped(self) -> None:
         """A task's step is over."""
-        if self._waiting:
-            self._waiting = False
-            trio.lowlevel.reschedule(self._scheduler)
+        self._stepping = False
 
 
 def _is_dead(task: trio.lowlevel.Task) -> bool:
     process = task.context.get(_process)
     return process is not None and process.dead
+
+
+def _is_of_thread(trap: Any) -> bool:
+    """Whether that is what `trio.to_thread.run_sync` waits with."""
+    code = getattr(trap.abort_func, "__code__", None)
+    return code is not None and code.co_filename == trio.to_thread.run_sync.__code__.co_filename
 
 
 def _waiting_for_files() -> int:
@@ -375,34 +438,60 @@ def _no_abort(_: object) -> trio.lowlevel.Abort:
     return trio.lowlevel.Abort.FAILED
 
 
-def _at_gate(gate: Gate, task: trio.lowlevel.Task) -> Generator[Any, Any, None]:
-    if not gate.open:
-        gate.park(task)
-        yield from trio.lowlevel.wait_task_rescheduled(_no_abort).__await__()  # noqa: ASYNC105
+_PARKED: Final = (
+    trio.lowlevel.wait_task_rescheduled(_no_abort).__await__().send(None)  # noqa: ASYNC105
+)
+"""What a task says to trio that waits at the gate."""
 
 
-@types.coroutine
-def _drive(
-    gate: Gate, task: trio.lowlevel.Task, inner: Coroutine[Any, Any, Any]
-) -> Generator[Any, Any, Any]:
-    yield from _at_gate(gate, task)
-    value: Any = None
-    error: BaseException | None = None
-    while True:
+class _Driver:
+    """Stands for the coroutine of a task, and stops at the gate before each of its steps.
+
+    Whoever looks at the task, as trio does for a stack, sees the coroutine itself.
+    """
+
+    __slots__ = ("_error", "_gate", "_inner", "_is_parked", "_task", "_value")
+
+    def __init__(
+        self, gate: Gate, task: trio.lowlevel.Task, inner: Coroutine[Any, Any, Any]
+    ) -> None:
+        self._gate = gate
+        self._task = task
+        self._inner = inner
+        self._is_parked = False
+        # What the task goes on with.
+        self._value: Any = None
+        self._error: BaseException | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def send(self, value: Any) -> Any:
+        """See `Coroutine.send`."""
+        if self._is_parked:
+            self._is_parked = False
+            return self._step()
+        self._value = value
+        return self._arrive()
+
+    def throw(self, error: BaseException) -> Any:
+        """See `Coroutine.throw`."""
+        self._error = error
+        return self._arrive()
+
+    def _arrive(self) -> Any:
+        if self._gate.open or self._gate.park(self._task):
+            return self._step()
+        self._is_parked = True
+        return _PARKED
+
+    def _step(self) -> Any:
+        gate, value, error = self._gate, self._value, self._error
+        self._value = self._error = None
         try:
-            trap = inner.send(value) if error is None else inner.throw(error)
-        except StopIteration as stop:
-            return stop.value
+            trap = self._inner.send(value) if error is None else self._inner.throw(error)
         finally:
-            gate.stepped()
             error = None
-        gate.waits(task, trap)
-        try:
-            value = yield trap
-        except BaseException as thrown:  # noqa: ASYNC103 - it is thrown on, into the task
-            error = thrown
-        yield from _at_gate(gate, task)
-
-
-async def _outer(gate: Gate, task: trio.lowlevel.Task, inner: Coroutine[Any, Any, Any]) -> Any:
-    return await _drive(gate, task, inner)
+            gate.stepped()
+        gate.waits(self._task, trap)
+        return trap

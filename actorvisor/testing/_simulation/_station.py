@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -186,7 +185,6 @@ class SimulatedBlockingStation(BlockingStation):
         self.process: SimulatedProcess = process
         self._baton = baton_here()
         self._token = trio.lowlevel.current_trio_token()
-        self._limiter = trio.CapacityLimiter(math.inf)
 
     def settle_in(self) -> None:
         """See `Station.settle_in`."""
@@ -197,7 +195,7 @@ class SimulatedBlockingStation(BlockingStation):
         await self._run(BlockingLife(self, application).run, _Ended())
 
     async def _run(self, function: Callable[[], object], ended: _Ended) -> None:
-        await self._baton.run(function, ended.set, limiter=self._limiter, name=self.job.path)
+        await self._baton.drive(function, ended.set, name=self.job.path)
 
     def frame(
         self, kind: int, number: int, payload: bytes | Draft = b"", urgent: bool = False

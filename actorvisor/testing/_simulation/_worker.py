@@ -104,8 +104,9 @@ class SimulatedWorker(Worker):
     async def run(self) -> None:
         """See `Worker.run`."""
         try:
+            self._boot.deadline = trio.current_time() + self._cost
             with self._boot:
-                await trio.sleep(self._cost)
+                await trio.sleep_forever()
             if not self._died.is_set():
                 await self._serve()
         finally:

@@ -11,7 +11,7 @@ import contextvars
 import logging
 import mmap
 import socket
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from typing import Final
 
 from .._runtime._commons import numbers
@@ -37,15 +37,19 @@ class Player(Service):
         return 0
 
 
-def rehearse() -> None:
-    """Carry out lives of a service, with a loop and without; no trace is left of them.
+def rehearse(kinds: Iterable[bool] = (True, False), rounds: int = ROUNDS) -> None:
+    """Carry out lives of a service; no trace is left of them.
+
+    Args:
+        kinds: with a loop or without: whether each has one.
+        rounds: how often.
 
     Raises:
         OSError: no socket or memory for it.
     """
     with _nothing_changed():
-        for _ in range(ROUNDS):
-            for has_loop in (True, False):
+        for _ in range(rounds):
+            for has_loop in kinds:
                 contextvars.copy_context().run(_play, has_loop)
 
 
@@ -63,7 +67,14 @@ def _nothing_changed() -> Generator[None, None, None]:
 
 
 def _play(has_loop: bool) -> None:
-    setting = Setting((), None, has_loop)
+    host, sock = socket.socketpair()
+    with host, sock, contextlib.closing(ledger.Ledger(mmap.mmap(-1, ledger.SIZE))) as memory:
+        host.sendall(whole_life())
+        _main.work(Port(sock, memory), Setting((), None, has_loop))
+
+
+def whole_life() -> bytes:
+    """What a host sends for a life of one message."""
     codec, path = Codec(), "rehearsal"
     job = Job(
         application=codec.encode_whole(Application(Player), path),
@@ -76,8 +87,6 @@ def _play(has_loop: bool) -> None:
         beat=None,
         log_level=logging.getLogger().level,
     )
-    host, sock = socket.socketpair()
-    with host, sock, contextlib.closing(ledger.Ledger(mmap.mmap(-1, ledger.SIZE))) as memory:
-        host.sendall(f.encode(f.JOB, 0, codec.encode_whole(tuple(job), path)))
-        host.sendall(f.encode(f.ASK, 1, codec.encode_whole(("play", ()), path)))
-        _main.serve(Port(sock, memory), setting)
+    return f.encode(f.JOB, 0, codec.encode_whole(tuple(job), path)) + f.encode(
+        f.ASK, 1, codec.encode_whole(("play", ()), path)
+    )

@@ -10,7 +10,8 @@ import textwrap
 import pytest
 
 WAYS = {
-    "before a job": "_await_job(port)",
+    "before a job": "_blocking.serve(port, lambda: None)",
+    "before a job, in a loop": "_loop.serve(port, lambda: None)",
     "reading": "Station(port, job).wait(lambda: False)",
     "writing": "Station(port, job).frame(f.UP, 0)",
 }
@@ -19,8 +20,8 @@ PROGRAM = """
     import os, socket, subprocess, sys, tempfile
 
     from actorvisor.bridge import _ledger as ledger, _memory
+    from actorvisor.bridge._child import _blocking, _loop
     from actorvisor.bridge._child._blocking import BlockingStation as Station
-    from actorvisor.bridge._child._main import _await_job
     from actorvisor.bridge._child._port import Port
     from actorvisor.bridge._job import Job
     from actorvisor.bridge._wire import _frames as f

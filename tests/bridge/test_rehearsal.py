@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import importlib
 import logging
+import mmap
 import os
 import signal
+import socket
 import sys
 import threading
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,8 +23,8 @@ import pytest
 from actorvisor._runtime._commons import numbers
 from actorvisor._runtime._inside import current
 from actorvisor._runtime._waits import handling, sender
-from actorvisor.bridge import _rehearsal
-from actorvisor.bridge._child import _main
+from actorvisor.bridge import _ledger as ledger, _rehearsal
+from actorvisor.bridge._child import _blocking, _loop, _main
 from actorvisor.bridge._child._port import Port
 from actorvisor.bridge._wire import _frames as f
 
@@ -67,6 +71,41 @@ def test_no_trace_is_left() -> None:  # P5: workers, and others that are forked,
     before = state()
     _rehearsal.rehearse()
     assert state() == before
+
+
+@pytest.mark.parametrize("serve", [_blocking.serve, _loop.serve])
+def test_who_waits_for_a_job_stands_by(  # P5
+    serve: Callable[[Port, Callable[[], None]], None], framed: list[int]
+) -> None:
+    host, sock = socket.socketpair()
+    stood_by = []
+
+    def stand_by() -> None:
+        stood_by.append(sock)
+        _rehearsal.rehearse((serve is _loop.serve,), 1)
+        framed.clear()
+        host.sendall(_rehearsal.whole_life())
+
+    with host, sock, contextlib.closing(ledger.Ledger(mmap.mmap(-1, ledger.SIZE))) as memory:
+        with _rehearsal._nothing_changed():
+            serve(Port(sock, memory), stand_by)
+    assert stood_by == [sock]
+    assert framed == [f.UP, f.REPLY, f.ENDING, f.EXIT]
+
+
+@pytest.mark.parametrize("serve", [_blocking.serve, _loop.serve])
+def test_who_has_a_job_does_not(  # P5
+    serve: Callable[[Port, Callable[[], None]], None], framed: list[int]
+) -> None:
+    def stand_by() -> None:
+        raise AssertionError("it has something to do")  # pragma: no cover
+
+    host, sock = socket.socketpair()
+    with host, sock, contextlib.closing(ledger.Ledger(mmap.mmap(-1, ledger.SIZE))) as memory:
+        host.sendall(_rehearsal.whole_life())
+        with _rehearsal._nothing_changed():
+            serve(Port(sock, memory), stand_by)
+    assert framed == [f.UP, f.REPLY, f.ENDING, f.EXIT]
 
 
 def test_a_module_is_looked_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:  # P5

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextvars
 import inspect
 import logging
+import select
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from threading import get_ident
@@ -30,7 +31,15 @@ from .._wire import _frames as f
 from ._mail import Mail, Taken
 from ._port import leave
 from ._refs import RemoteMailbox
-from ._station import LogHandler, RemotePromise, RemoteTimer, Station, WorkerIncarnation
+from ._station import (
+    IDLE,
+    LogHandler,
+    RemotePromise,
+    RemoteTimer,
+    Station,
+    WorkerIncarnation,
+    job_in,
+)
 
 if TYPE_CHECKING:
     import outcome
@@ -65,6 +74,27 @@ class Answer:
 
     def end_wait(self) -> None:
         """Who waits is known to the host's end."""
+
+
+def serve(port: Port, stand_by: Callable[[], None]) -> None:
+    """Wait for a job, and carry it out in this thread.
+
+    Args:
+        port: the connection.
+        stand_by: called if none comes for a while.
+    """
+    if not select.select((port.sock,), (), (), IDLE)[0]:
+        stand_by()
+    frames: list[Frame] = []
+    while not frames:
+        try:
+            frames = port.receive(block=True)
+        except (EOFError, OSError):
+            leave()  # nobody needs this process any more
+    station = BlockingStation(port, job_in(port, frames[0]))
+    application = station.open()
+    if application is not None:
+        station.work(application, frames[1:])
 
 
 class BlockingStation(Station):

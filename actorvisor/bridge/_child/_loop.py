@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final
@@ -18,7 +19,15 @@ from .. import _ledger as ledger
 from .._wire import _frames as f
 from ._mail import Mail, Taken
 from ._port import HIGH, leave
-from ._station import LogHandler, RemotePromise, RemoteTimer, Station, WorkerIncarnation
+from ._station import (
+    IDLE,
+    LogHandler,
+    RemotePromise,
+    RemoteTimer,
+    Station,
+    WorkerIncarnation,
+    job_in,
+)
 
 if TYPE_CHECKING:
     from ..._core._messages import ExitReason
@@ -172,13 +181,7 @@ class LoopStation(Station):
     async def _receive(self) -> None:
         while True:
             await trio.lowlevel.wait_readable(self.port.sock)
-            try:
-                frames = self.port.receive(block=False)
-            except BlockingIOError:
-                continue  # a call of the service's has taken it in
-            except OSError as error:
-                raise EOFError(str(error)) from error
-            self.dispatch(frames)
+            self.dispatch(_received(self.port))
             self.mail.arrived()
 
     def stop_seen(self, final: bool, grace: float) -> None:
@@ -216,15 +219,8 @@ class LoopStation(Station):
 
     # --- its life -------------------------------------------------------------------------
 
-    def work(self, application: Application[Any], early: list[Frame]) -> None:
-        """Carry an incarnation out in a loop of its own."""
-        self.dispatch(early)
-        try:
-            trio.run(self._run, application)
-        except* EOFError:
-            leave()
-
-    async def _run(self, application: Application[Any]) -> None:
+    async def carry_out(self, application: Application[Any]) -> None:
+        """Carry an incarnation out."""
         logging.getLogger().handlers[:] = [LogHandler(self, self._log)]
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._flush)
@@ -259,14 +255,49 @@ class LoopStation(Station):
             self.token.run_sync_soon(self.frame, f.LOG, 0, payload)
 
 
-def warm_up() -> None:
-    """Run a loop once, before there is anything for it to do: the next one starts twice as fast."""
+def serve(port: Port, stand_by: Callable[[], None]) -> None:
+    """Wait for a job, and carry it out: in one loop, whose own start is then behind it.
 
-    async def turn() -> None:
-        async with trio.open_nursery() as nursery:  # noqa: ASYNC112
-            nursery.start_soon(trio.lowlevel.checkpoint)
+    Args:
+        port: the connection.
+        stand_by: called, outside of that loop, if no job comes for a while.
+    """
+    try:
+        if not trio.run(_serve, port, IDLE):
+            stand_by()
+            trio.run(_serve, port, math.inf)
+    except* EOFError:
+        leave()
 
-    trio.run(turn)
+
+def _received(port: Port) -> list[Frame]:
+    """What came; nothing if somebody else has taken it in.
+
+    Raises:
+        EOFError: the connection is of no use any more.
+    """
+    try:
+        return port.receive(block=False)
+    except BlockingIOError:
+        return []
+    except OSError as error:
+        raise EOFError(str(error)) from error
+
+
+async def _serve(port: Port, patience: float) -> bool:
+    frames: list[Frame] = []
+    with trio.move_on_after(patience):
+        while not frames:
+            await trio.lowlevel.wait_readable(port.sock)
+            frames = _received(port)
+    if not frames:
+        return False
+    station = LoopStation(port, job_in(port, frames[0]))
+    application = station.open()
+    if application is not None:
+        station.dispatch(frames[1:])
+        await station.carry_out(application)
+    return True
 
 
 class LoopLife(CoroutineLife):

@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import importlib
-import logging
 import multiprocessing
 import os
-import select
 import signal
 import socket
 import sys
@@ -19,7 +17,6 @@ from ..._runtime._kind import kind_of
 from ...abc import Service
 from .. import _ledger as ledger, _memory
 from .._handover import connect
-from .._job import Job, Setting
 from .._wire import _frames as f
 
 if TYPE_CHECKING:
@@ -27,10 +24,11 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from .._handover import Address
+    from .._job import Setting
     from ._port import Port
 
-IDLE: Final = 0.02
-"""Seconds without a job after which a worker takes it that it stands by."""
+STANDING_BY: Final = 3
+"""Lives that a worker rehearses that stands by."""
 
 _F_SETSIG: Final = 10  # of Linux; the module has no name for it
 
@@ -71,13 +69,13 @@ def main(address: Address, setting: Setting) -> None:
 
     port = Port(sock, ledger.Ledger(_memory.share(memory, ledger.SIZE)))
     try:
-        serve(port, setting)
+        work(port, setting)
     except EOFError:
         leave()
     sys.stdout.flush()
 
 
-def serve(port: Port, setting: Setting) -> None:
+def work(port: Port, setting: Setting) -> None:
     """Say hello, wait for a job, carry it out.
 
     Raises:
@@ -85,11 +83,18 @@ def serve(port: Port, setting: Setting) -> None:
     """
     prepare(setting)
     _say_hello(port)
-    if setting.has_loop and not select.select((port.sock,), (), (), IDLE)[0]:
-        from ._loop import warm_up
+    if setting.has_loop:
+        from ._loop import serve
+    else:
+        from ._blocking import serve
 
-        warm_up()
-    _carry_out(port, setting, _await_job(port))
+    def stand_by() -> None:
+        from .._rehearsal import rehearse
+
+        # Not for what it finds out: a life then writes to memory that is this process's own.
+        rehearse((setting.has_loop,), STANDING_BY)
+
+    serve(port, stand_by)
 
 
 def limit_memory(most: int) -> None:
@@ -184,30 +189,3 @@ def _say_hello(port: Any) -> None:
         finally:
             os.close(fd)
     port.flush_all()
-
-
-def _await_job(port: Any) -> list[f.Frame]:
-    from ._port import leave
-
-    frames: list[f.Frame] = []
-    while not frames:
-        try:
-            frames = port.receive(block=True)
-        except (EOFError, OSError):
-            leave()  # nobody needs this process any more
-    return frames
-
-
-def _carry_out(port: Any, setting: Setting, frames: list[f.Frame]) -> None:
-    job = Job(*_memory.decode(port.codec, frames[0][2]))
-    root = logging.getLogger()
-    if root.level != job.log_level:
-        root.setLevel(job.log_level)
-    if setting.has_loop:
-        from ._loop import LoopStation as Station
-    else:
-        from ._blocking import BlockingStation as Station  # type: ignore[assignment]
-    station = Station(port, job)
-    application = station.open()
-    if application is not None:
-        station.work(application, frames[1:])

@@ -22,6 +22,7 @@ from ..._runtime._logging import traceback_text
 from ..._runtime._ref import Ref, SupervisorRef, make_ref
 from ..._runtime._waits import handling
 from .. import _ledger as ledger, _memory
+from .._job import Job
 from .._wire import _frames as f
 from ._refs import RemoteCell
 
@@ -33,13 +34,24 @@ if TYPE_CHECKING:
     from ..._runtime._blocking import Blocking
     from ..._runtime._declaration import Application
     from ..._runtime._envelope import Reply
-    from .._job import Job
     from .._wire._codec import Draft
     from .._wire._frames import Frame
     from ._mail import Mail
     from ._port import Port
 
+IDLE: Final = 0.02
+"""Seconds without a job after which a worker takes it that it stands by."""
+
 _TEXT: Final = 10_000
+
+
+def job_in(port: Port, frame: Frame) -> Job:
+    """The job that a frame brings; this process logs from now on what its host does."""
+    job = Job(*_memory.decode(port.codec, frame[2]))
+    root = logging.getLogger()
+    if root.level != job.log_level:
+        root.setLevel(job.log_level)
+    return job
 
 
 class Station(ABC):

@@ -88,7 +88,7 @@ def test_who_waits_for_a_job_stands_by(  # P5
 
     with host, sock, contextlib.closing(ledger.Ledger(mmap.mmap(-1, ledger.SIZE))) as memory:
         with _rehearsal._nothing_changed():
-            serve(Port(sock, memory), stand_by)
+            contextvars.copy_context().run(serve, Port(sock, memory), stand_by)
     assert stood_by == [sock]
     assert framed == [f.UP, f.REPLY, f.ENDING, f.EXIT]
 
@@ -104,7 +104,7 @@ def test_who_has_a_job_does_not(  # P5
     with host, sock, contextlib.closing(ledger.Ledger(mmap.mmap(-1, ledger.SIZE))) as memory:
         host.sendall(_rehearsal.whole_life())
         with _rehearsal._nothing_changed():
-            serve(Port(sock, memory), stand_by)
+            contextvars.copy_context().run(serve, Port(sock, memory), stand_by)
     assert framed == [f.UP, f.REPLY, f.ENDING, f.EXIT]
 
 

@@ -108,6 +108,18 @@ def test_who_has_a_job_does_not(  # P5
     assert framed == [f.UP, f.REPLY, f.ENDING, f.EXIT]
 
 
+@pytest.mark.parametrize("kind", [OSError, MemoryError])
+def test_where_there_is_nothing_for_it_it_is_left_out(  # P5: it only saves time
+    kind: type[Exception], framed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise kind
+
+    monkeypatch.setattr(socket, "socketpair", refuse)
+    _rehearsal.rehearse()
+    assert framed == []
+
+
 def test_a_module_is_looked_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:  # P5
     name = "looked_at_once"
     seen: list[ModuleType] = []

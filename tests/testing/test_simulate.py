@@ -218,14 +218,14 @@ def test_bad_arguments_are_refused(system: Any, arguments: dict[str, Any], text:
         ({}, "its header has no 'faults'"),
         ({"faults": "FaultPlan()", "schedule": "Schedule("}, "cannot be read"),
         ({"faults": "exit()", "schedule": "Schedule()"}, "is no part of a plan or a schedule"),
-        ({"faults": "Schedule()", "schedule": "Schedule()", "choices": [], "draws": 0}, "cannot"),
+        ({"faults": "Schedule()", "schedule": "Schedule()", "choices": []}, "cannot"),
         (
-            {"faults": "FaultPlan()", "schedule": "Schedule()", "choices": [[1]], "draws": 0},
+            {"faults": "FaultPlan()", "schedule": "Schedule()", "choices": [[1]]},
             "canno",
         ),
         (
-            {"faults": "FaultPlan()", "schedule": "Schedule()", "choices": [], "draws": "x"},
-            "'x' is",
+            {"faults": "FaultPlan()", "schedule": "Schedule(draws='x')", "choices": []},
+            "draws=",
         ),
     ],
 )
@@ -258,6 +258,28 @@ def test_a_schedule_is_checked(arguments: dict[str, Any], kind: type[Exception],
     # T3
     with pytest.raises(kind, match=text):
         Schedule(**arguments)
+
+
+def test_a_schedule_has_all_that_a_seed_decides() -> None:
+    # T3: the jitter of backoffs, too
+    tree = av.Application(Counter, name="counter", backoff=av.Exponential(1))
+
+    async def system(open_host: Any) -> float:
+        async with open_host([tree], within=60) as host:
+            counter = host.find("counter", Counter)
+            for _ in range(3):
+                with pytest.raises(av.ServiceCrashed):
+                    await counter.ask(Counter.add, "x")
+            await counter.ask(Counter.add, 1)
+            return trio.current_time()
+
+    runs = [simulate(system, seed=seed) for seed in range(5)]
+    assert len({run.value for run in runs}) == 5
+    for run in runs:
+        assert f"draws={run.schedule.draws}" in repr(run.schedule) or not run.schedule.draws
+        again = simulate(system, schedule=run.schedule)
+        assert (again.value, again.lanes) == (run.value, run.lanes)
+        assert simulate(system, replay=run).value == run.value
 
 
 def test_schedules_are_values() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from ..._runtime._crossing import crossing
+from ..._runtime._incarnation import interrupt_in
 from ..._runtime._logging import logger
 from .._injection import inject
 from .._recording import Recorder, record
@@ -83,7 +84,10 @@ class Arena:
             async with trio.open_nursery() as gate.nursery:
                 gate.nursery.start_soon(gate.run, name="gate")
                 gate.start(body)
-        except (Exception, BaseExceptionGroup):
+        except (Exception, BaseExceptionGroup) as error:
+            interrupt = interrupt_in(error)
+            if interrupt is not None:
+                raise interrupt from None
             # Of what is ended by force nothing counts, but why it had to be.
             if not gate.forced:
                 raise

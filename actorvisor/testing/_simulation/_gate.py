@@ -150,7 +150,9 @@ class Gate(trio.abc.Instrument):
         self._stirred: trio.Event | None = None
         self._spawned = 0
         self._any_dead = False
-        self._scheduler: trio.lowlevel.Task
+        self._scheduler: trio.lowlevel.Task | None = None
+        # Tasks of trio's own, and others beside the simulation, that have something to do.
+        self._strangers: set[trio.lowlevel.Task] = set()
         # Whether the scheduler waits for the steps, and whether one is under way.
         self._waiting = False
         self._stepping = False
@@ -166,29 +168,43 @@ class Gate(trio.abc.Instrument):
 
     def task_spawned(self, task: trio.lowlevel.Task) -> None:
         """Put the driver around a task of the simulation."""
-        if task.context.get(_gate) is self:
-            self._numbers[task] = self._spawned
-            self._spawned += 1
-            task.coro = _Driver(self, task, task.coro)  # type: ignore[assignment]
+        nursery = task.parent_nursery
+        parent = None if nursery is None else nursery.parent_task
+        if parent is None or parent is trio.lowlevel.current_root_task():
+            return  # one of trio's own, whatever its context says
+        if task.context.get(_gate) is not self:
+            if parent not in self._numbers:
+                return
+            # Started by way of trio's own tasks, or in a bare context.
+            task.context.run(_gate.set, self)
+            task.context.run(_process.set, parent.context.get(_process))
+        self._numbers[task] = self._spawned
+        self._spawned += 1
+        task.coro = _Driver(self, task, task.coro)  # type: ignore[assignment]
 
     def task_scheduled(self, task: trio.lowlevel.Task) -> None:
-        """A task has something to do: it comes to the gate with it."""
+        """A task has something to do: one of the simulation comes to the gate with it."""
         if task in self._numbers:
             self._coming += 1
             if self._stirred is not None:
                 self._stirred.set()
+        elif task is not self._scheduler:
+            self._strangers.add(task)
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        """All that a step has woken is known: if that is nobody, the next one is let through."""
-        if self._waiting and not (self._stepping or self._coming):
-            self._let_through(self._choose())
+        """All whom a step has woken are known, but those whose time has come with it."""
+        self._strangers.discard(task)
+        if self._waiting and not (self._stepping or self._coming or self._strangers):
+            self._wake()
 
     def task_exited(self, task: trio.lowlevel.Task) -> None:
         """Forget a task."""
-        self._numbers.pop(task, None)
-        self._traps.pop(task, None)
-        if self._unwinding is not None and not self._numbers:
-            self._unwinding.cancel()
+        if self._numbers.pop(task, None) is not None:
+            self._traps.pop(task, None)
+            # Else it would keep itself alive.
+            task.coro = task.coro._inner  # type: ignore[attr-defined]
+            if self._unwinding is not None and not self._numbers:
+                self._unwinding.cancel()
 
     # --- what runs in it ------------------------------------------------------------------
 
@@ -226,6 +242,7 @@ class Gate(trio.abc.Instrument):
 
     # --- the scheduler --------------------------------------------------------------------
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Step tasks until it is cancelled, or cannot go on; then let everything unwind."""
         self._scheduler = trio.lowlevel.current_task()
@@ -254,7 +271,7 @@ class Gate(trio.abc.Instrument):
         if living:
             self.forced = True
             self.fail(Deadlock(living))
-        for _ in range(ROUNDS):
+        for number in range(ROUNDS):
             await self._all_blocked()
             self._stirred = trio.Event()
             threads = False
@@ -262,7 +279,8 @@ class Gate(trio.abc.Instrument):
                 # As trio does when what a task waits for is cancelled. Nobody is left to answer
                 # what a dead process waits for, come what may, but a thread: that answers itself.
                 aborted = trap.abort_func(_unwind) is trio.lowlevel.Abort.SUCCEEDED
-                if aborted or (_is_dead(task) and not _is_of_thread(trap)):
+                hopeless = _is_dead(task) or number >= ROUNDS // 2
+                if aborted or (hopeless and not _is_of_thread(trap)):
                     trio.lowlevel.reschedule(task, outcome.Error(Unwound()))
                 else:
                     threads |= _is_of_thread(trap)
@@ -283,24 +301,26 @@ class Gate(trio.abc.Instrument):
         while True:
             if self._held is not None:
                 await self._held.wait()
-            elif self._refusal is not None:
-                raise self._refusal
-            elif self._coming:
+            elif self._coming or self._strangers:
                 await self._let_them_go_on()
             elif (task := self._choose()) is not None:
                 self._let_through(task)
                 await self._let_them_go_on()
+            elif self._refusal is not None:
+                raise self._refusal
             elif self._is_early:
-                self._is_early = await self._skip_time()
-                if self._is_early:
+                self._is_early = False
+                if await self._skip_time():
                     self.early.append(self.steps)
-                    self._is_early = None
             elif self._ready:
                 raise StepLimit(self._max_steps, tuple(dict.fromkeys(self.lanes[-SHOWN:])))
             else:
                 await self._all_blocked()
-                if not self._fresh:
+                if self._is_still():
                     await self._pass_time()
+
+    def _is_still(self) -> bool:
+        return not (self._fresh or self._coming or self._strangers)
 
     async def _let_them_go_on(self) -> None:
         """Tasks let each other through, until nobody can be chosen."""
@@ -325,7 +345,9 @@ class Gate(trio.abc.Instrument):
     def _choose(self) -> trio.lowlevel.Task | None:
         """Whose step is the next; None: the scheduler has to see to something before."""
         self._take_fresh()
-        if not self._ready or self._held is not None or self.steps >= self._max_steps:
+        if not self._ready or self._held is not None or self._refusal is not None:
+            return None
+        if self.steps >= self._max_steps:
             return None
         try:
             if self._is_early is None:
@@ -341,14 +363,15 @@ class Gate(trio.abc.Instrument):
         self._stepping = True
         return task
 
-    def _let_through(self, task: trio.lowlevel.Task | None) -> None:
-        """Let a task through; None: have the scheduler see to it."""
-        if task is not None:
-            trio.lowlevel.reschedule(task)
-            self._coming -= 1  # it has been at the gate
-        elif self._waiting:
-            self._waiting = False
-            trio.lowlevel.reschedule(self._scheduler)
+    def _let_through(self, task: trio.lowlevel.Task) -> None:
+        trio.lowlevel.reschedule(task)
+        self._coming -= 1  # it has been at the gate
+
+    def _wake(self) -> None:
+        """Have the scheduler go on, in the next turn of the loop."""
+        assert self._scheduler is not None
+        self._waiting = False
+        trio.lowlevel.reschedule(self._scheduler)
 
     def _pick(self) -> int:
         ready = self._ready
@@ -377,11 +400,6 @@ class Gate(trio.abc.Instrument):
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _explain_stillness(self) -> None:
-        if trio.to_thread.current_default_thread_limiter().borrowed_tokens:
-            raise OutsideSimulation(
-                "it waits for a thread of trio.to_thread.run_sync(), which cannot be simulated; "
-                "what blocks belongs into a service under ThreadExecutor, or is stubbed"
-            )
         if _waiting_for_files() > self._waiting_for_files:
             raise OutsideSimulation(
                 "it waits for a socket, a pipe or a process, which cannot be simulated; use memory "
@@ -394,17 +412,28 @@ class Gate(trio.abc.Instrument):
     def waits(self, task: trio.lowlevel.Task, trap: object) -> None:
         """What a task waits for from now on."""
         self._traps[task] = trap
+        if _is_of_thread(trap) and not self.open:
+            self.fail(
+                OutsideSimulation(
+                    "it waits for a thread of trio.to_thread.run_sync(), which cannot be "
+                    "simulated; what blocks belongs into a service under ThreadExecutor, or is "
+                    "stubbed"
+                )
+            )
 
     def park(self, task: trio.lowlevel.Task) -> bool:
         """A task has come to the gate; whether it may go through at once."""
         self._coming -= 1
         self._fresh.append(task)
-        if self._coming or self._stepping or not self._waiting:
+        if self._coming or self._strangers or self._stepping or not self._waiting:
             return False
         chosen = self._choose()
         if chosen is task:
             return True
-        self._let_through(chosen)
+        if chosen is None:
+            self._wake()
+        else:
+            self._let_through(chosen)
         return False
 
     def stepped(self) -> None:
@@ -417,10 +446,13 @@ def _is_dead(task: trio.lowlevel.Task) -> bool:
     return process is not None and process.dead
 
 
-def _is_of_thread(trap: Any) -> bool:
+_THREADS: Final = trio.to_thread.run_sync.__code__.co_filename
+
+
+def _is_of_thread(trap: object) -> bool:
     """Whether that is what `trio.to_thread.run_sync` waits with."""
-    code = getattr(trap.abort_func, "__code__", None)
-    return code is not None and code.co_filename == trio.to_thread.run_sync.__code__.co_filename
+    code = getattr(getattr(trap, "abort_func", None), "__code__", None)
+    return code is not None and code.co_filename == _THREADS
 
 
 def _waiting_for_files() -> int:

@@ -42,13 +42,11 @@ class Recipe:
     Attributes:
         faults: what goes wrong.
         schedule: in which order things ran.
-        draws: the seed of the generator that its hosts were given.
         choices: the contested choices, one by one.
     """
 
     faults: FaultPlan
     schedule: Schedule
-    draws: int
     choices: tuple[Choice, ...] = field(repr=False)
 
     def header(self) -> dict[str, Json]:
@@ -56,7 +54,6 @@ class Recipe:
         return {
             "faults": repr(self.faults),
             "schedule": repr(self.schedule),
-            "draws": self.draws,
             "choices": [[one.ready, one.picked, one.name] for one in self.choices],
         }
 
@@ -73,7 +70,6 @@ class Recipe:
             choices = tuple(
                 Choice(*map(_checked, one, (int, int, str))) for one in header["choices"]
             )
-            draws = _checked(header["draws"], int)
             if not isinstance(faults, FaultPlan) or not isinstance(schedule, Schedule):
                 raise TypeError
         except KeyError as missing:
@@ -84,7 +80,7 @@ class Recipe:
             raise TraceError(
                 source, 1, f"its header cannot be read ({error})", "record it again"
             ) from None
-        return cls(faults=faults, schedule=schedule, draws=draws, choices=choices)
+        return cls(faults=faults, schedule=schedule, choices=choices)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Recipe:

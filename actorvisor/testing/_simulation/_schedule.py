@@ -23,11 +23,13 @@ class Schedule:
         demote: contested choices at which the task that would run is demoted.
         skip_time: steps before which the next deadline fires early.
         picks: contested choices, and which of those ready runs there, counted from 0.
+        draws: the seed of what draws the jitter of backoffs, for hosts without a generator.
     """
 
     demote: tuple[int, ...] = ()
     skip_time: tuple[int, ...] = ()
     picks: tuple[tuple[int, int], ...] = ()
+    draws: int = 0
 
     def __post_init__(self) -> None:
         for name in ("demote", "skip_time"):
@@ -44,11 +46,12 @@ class Schedule:
                 raise ValueError(f"Schedule(picks=) has two picks for choice {choice}")
             picks[choice] = picked
         object.__setattr__(self, "picks", tuple(sorted(picks.items())))
+        check_count("Schedule(draws=)", self.draws, least=0)
 
     def __repr__(self) -> str:
         said = [
             f"{name}={value!r}"
-            for name in ("demote", "skip_time", "picks")
+            for name in ("demote", "skip_time", "picks", "draws")
             if (value := getattr(self, name))
         ]
         return f"Schedule({', '.join(said)})"

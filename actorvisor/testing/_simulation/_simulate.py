@@ -137,14 +137,14 @@ def simulate(
     if recipe is not None:
         run = simulation.replay(recipe)
     elif seed is not None:
-        run, contested = simulation.counted(RandomWalk(seed), plan, draws=seed)
+        run, contested = simulation.walked(seed)
     else:
         given = schedule or Schedule()
         run = simulation.run(Scheduled(given), plan, given)
     if run.error is None:
         return run
     if recipe is None and seed is not None:
-        run = simulation.shrunk(run, contested, draws=seed)
+        run = simulation.shrunk(run, contested)
     error = run.error
     assert error is not None
     add_note(error, f"simulated with faults={run.faults!r}, schedule={run.schedule!r}")
@@ -195,7 +195,7 @@ class Exploration(Iterator[Run[_T]]):
         while stack:
             points = stack.pop()
             schedule = Schedule(demote=points)
-            run, contested = simulation.counted(Scheduled(schedule), simulation.faults, schedule)
+            run, contested = simulation.counted(schedule)
             yield run
             if len(points) < demotions:
                 first = points[-1] + 1 if points else 0
@@ -262,34 +262,31 @@ class _Simulation(Generic[_T]):
         self,
         chooser: Chooser,
         faults: FaultPlan,
-        schedule: Schedule | None = None,
-        draws: int = 0,
+        schedule: Schedule,
     ) -> Run[_T]:
         """One run; it raises nothing.
 
         Args:
             chooser: what runs next.
             faults: what goes wrong.
-            schedule: what the chooser goes by, if that is known; else it is taken from the run.
-            draws: the seed of the hosts' generator.
+            schedule: what the chooser goes by.
         """
-        return self._run(chooser, faults, schedule, draws)[0]
+        return self._run(chooser, faults, schedule, schedule.draws)[0]
 
-    def counted(
-        self,
-        chooser: Chooser,
-        faults: FaultPlan,
-        schedule: Schedule | None = None,
-        draws: int = 0,
-    ) -> tuple[Run[_T], int]:
-        """As `run`, and how many contested choices there were."""
-        run, gate = self._run(chooser, faults, schedule, draws)
+    def counted(self, schedule: Schedule) -> tuple[Run[_T], int]:
+        """One run, and how many contested choices there were."""
+        run, gate = self._run(Scheduled(schedule), self.faults, schedule, schedule.draws)
+        return run, len(gate.choices)
+
+    def walked(self, seed: int) -> tuple[Run[_T], int]:
+        """One run at random, and how many contested choices there were; it raises nothing."""
+        run, gate = self._run(RandomWalk(seed), self.faults, None, seed)
         return run, len(gate.choices)
 
     def replay(self, recipe: Recipe) -> Run[_T]:
         """A run that was recorded, once more."""
         recorded = Recorded(recipe.choices, recipe.schedule.skip_time)
-        return self.run(recorded, recipe.faults, recipe.schedule, recipe.draws)
+        return self.run(recorded, recipe.faults, recipe.schedule)
 
     def _run(
         self, chooser: Chooser, faults: FaultPlan, schedule: Schedule | None, draws: int
@@ -321,8 +318,8 @@ class _Simulation(Generic[_T]):
                 "give it a random.Random of its own"
             )
         if schedule is None:
-            schedule = _schedule_of(gate)
-        recipe = Recipe(faults=faults, schedule=schedule, draws=draws, choices=tuple(gate.choices))
+            schedule = _schedule_of(gate, draws)
+        recipe = Recipe(faults=faults, schedule=schedule, choices=tuple(gate.choices))
         name = f"{self._system.__module__}.{getattr(self._system, '__qualname__', '')}"
         trace = arena.open_host.trace(system=name, **recipe.header())
         if error is None:
@@ -342,13 +339,12 @@ class _Simulation(Generic[_T]):
         )
         return run, gate
 
-    def shrunk(self, run: Run[_T], contested: int, draws: int) -> Run[_T]:
+    def shrunk(self, run: Run[_T], contested: int) -> Run[_T]:
         """A run that fails in the same way, with the smallest plan and schedule found (T3).
 
         Args:
             run: the one that failed.
             contested: how many contested choices it had.
-            draws: the seed of its hosts' generator.
         """
         tries = 0
 
@@ -357,17 +353,19 @@ class _Simulation(Generic[_T]):
             tries += 1
             schedule = _schedule_from(parts)
             faults = FaultPlan(part for part in parts if isinstance(part, Fault))
-            found = self.run(Scheduled(schedule), faults, schedule, draws)
+            found = self.run(Scheduled(schedule), faults, schedule)
             return found if _is_same(found.error, run.error) else None
 
         # Most races need one task to be late, which says more than all that ran otherwise.
-        parts: list[_Part] = [*run.faults, *_parts_of(run.schedule)]
-        if _parts_of(run.schedule):
+        order, draws = _parts_of(run.schedule)
+        parts: list[_Part] = [*run.faults, *order, *draws]
+        if order:
             for point in [None, *range(min(contested, DEMOTIONS))]:
                 demoted: list[_Part] = [] if point is None else [("demote", point)]
-                found = attempt([*run.faults, *demoted])
+                tried = [*run.faults, *demoted, *draws]
+                found = attempt(tried)
                 if found is not None:
-                    run, parts = found, [*run.faults, *demoted]
+                    run, parts = found, tried
                     break
         # Delta debugging (Zeller, Hildebrandt: "Simplifying and Isolating Failure-Inducing Input").
         size = len(parts)
@@ -388,17 +386,25 @@ _Part: TypeAlias = Fault | tuple[str, Any]
 """Something that can be left out of a plan and its schedule."""
 
 
-def _parts_of(schedule: Schedule) -> list[_Part]:
+def _parts_of(schedule: Schedule) -> tuple[list[_Part], list[_Part]]:
+    """In which order things run; and what is drawn."""
     names = ("demote", "skip_time", "picks")
-    return [(name, one) for name in names for one in getattr(schedule, name)]
+    order: list[_Part] = [(name, one) for name in names for one in getattr(schedule, name)]
+    return order, [("draws", schedule.draws)] if schedule.draws else []
 
 
 def _schedule_from(parts: Iterable[_Part]) -> Schedule:
+    draws = 0
     points: dict[str, list[Any]] = {}
     for part in parts:
-        if not isinstance(part, Fault):
-            points.setdefault(part[0], []).append(part[1])
-    return Schedule(**{name: tuple(found) for name, found in points.items()})
+        if isinstance(part, Fault):
+            continue
+        name, value = part
+        if name == "draws":
+            draws = value
+        else:
+            points.setdefault(name, []).append(value)
+    return Schedule(draws=draws, **{name: tuple(found) for name, found in points.items()})
 
 
 def _is_same(found: BaseException | None, wanted: BaseException | None) -> bool:
@@ -408,9 +414,9 @@ def _is_same(found: BaseException | None, wanted: BaseException | None) -> bool:
     return found is not None and type(found) is type(wanted)
 
 
-def _schedule_of(gate: Gate) -> Schedule:
+def _schedule_of(gate: Gate, draws: int) -> Schedule:
     """What was chosen otherwise than first in, first out."""
     picks: Iterable[tuple[int, int]] = (
         (number, choice.picked) for number, choice in enumerate(gate.choices) if choice.picked
     )
-    return Schedule(skip_time=tuple(gate.early), picks=tuple(picks))
+    return Schedule(skip_time=tuple(gate.early), picks=tuple(picks), draws=draws)

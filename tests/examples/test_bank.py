@@ -84,7 +84,7 @@ def test_the_bug_is_found_and_shrunk(name: str, number: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(2))
 def test_the_repaired_bank_loses_nothing(number: int) -> None:
-    property_of(repaired_bank, examples=300, number=number)
+    property_of(repaired_bank, examples=150, number=number)
 
 
 @pytest.mark.parametrize("the_bank", [*BROKEN.values(), repaired_bank], ids=[*BROKEN, "repaired"])

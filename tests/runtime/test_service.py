@@ -834,7 +834,8 @@ async def test_many_timers_leave_nothing(autojump_clock: MockClock) -> None:
     def churn(self: Life) -> int:
         for _ in range(10_000):
             self.after(1000, Life.tick).cancel()
-        return sum(isinstance(one, type(self.after(2000, Life.tick))) for one in gc.get_objects())
+        kind = type(self.after(2000, Life.tick))
+        return sum(isinstance(one, kind) for one in gc.get_objects())
 
     async with opened(life([])) as host:
         ref = host.find("life", Planned)

@@ -149,6 +149,28 @@ async def soon_event() -> str:
     return "".join(said)
 
 
+async def soon_and_over() -> str:
+    said = []
+    event = trio.Event()
+    token = trio.lowlevel.current_trio_token()
+
+    async def waits() -> None:
+        await event.wait()
+        said.append("w")
+
+    async def ends(what: str) -> None:
+        token.run_sync_soon(event.set)
+        said.append(what)
+        await trio.lowlevel.checkpoint_if_cancelled()  # it wakes nobody, itself included
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(waits)
+        await trio.sleep(1)
+        for what in "abcd":
+            nursery.start_soon(ends, what)
+    return "".join(said)
+
+
 async def soon_tasks() -> str:
     said = []
     token = trio.lowlevel.current_trio_token()
@@ -192,7 +214,7 @@ async def left_generators() -> str:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # they are left
-@pytest.mark.parametrize("program", [soon_event, soon_tasks, left_generators])
+@pytest.mark.parametrize("program", [soon_event, soon_and_over, soon_tasks, left_generators])
 @pytest.mark.parametrize("seed", [None, 3])
 def test_what_comes_by_way_of_trio_comes_in_its_order(
     program: Callable[[], Any], seed: int | None

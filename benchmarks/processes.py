@@ -47,7 +47,7 @@ class AsyncSink(Sink):
         self.count += 1
 
 
-REST: Final = 0.2
+REST: Final = 0.1
 """Seconds of rest before what is timed: a standby is there again, if there is to be one.
 
 A processor that rests takes longer for whatever comes next: so there is as much before a fork.

@@ -150,10 +150,11 @@ class ProcessLife(Bench, Life):
     async def _carry_out(self) -> None:
         incarnation, app = self._incarnation, self._incarnation.application
         self._deadline = trio.current_time() + app.start_timeout + self._margin
-        # Not the executor that it was declared with: that may be one around this one's.
         what = f"{incarnation.path} cannot start in a process"
         check_reach(app.target, what)
-        application = self.codec.encode_whole(app.under(self._place.executor), what)
+        if app.executor is not self._place.executor:  # that may be one around this one's
+            app = app.under(self._place.executor)
+        application = self.codec.encode_whole(app, what)
         worker = self._worker = self._place.take(incarnation)
         await self._until(worker.ready)
         link = worker.link
@@ -184,10 +185,11 @@ class ProcessLife(Bench, Life):
             link.end.job()
             payload = self.codec.encode(tuple(job), "a job")
             if isinstance(payload, Draft):
-                link.send(f.JOB, 0, await crossing.get().off_loop(_memory.copy, payload))
+                link.send(f.JOB, 0, await crossing.get().off_loop(_memory.copy, payload), more=True)
             else:
-                link.send(f.JOB, 0, payload)
+                link.send(f.JOB, 0, payload, more=True)
             self._linked.attach(link)
+            link.flush()
             if hang is not None:
                 nursery.start_soon(self._watch, link, hang)
             if link.broken is not None:

@@ -109,7 +109,7 @@ class Link:
             return False
         gathered = self._gathered + len(wire)
         if gathered > HIGH:
-            self._flush()
+            self.flush()
             gathered = len(wire)
         end.under_way.append(message)
         self._tells.append(wire)
@@ -126,10 +126,19 @@ class Link:
             tells.clear()
             self._gathered = 0
 
-    def send(self, kind: int, number: int, payload: bytes | _memory.Bulk = b"") -> None:
-        """Frame something that is no message."""
+    def send(
+        self, kind: int, number: int, payload: bytes | _memory.Bulk = b"", more: bool = False
+    ) -> None:
+        """Frame something that is no message.
+
+        Args:
+            kind: of the frame.
+            number: of the frame.
+            payload: of the frame.
+            more: whether messages follow at once, and then `flush`: they go in one piece.
+        """
         self._seal()
-        self._send(kind, number, payload, True)
+        self._send(kind, number, payload, not more)
 
     def _send(self, kind: int, number: int, payload: bytes | _memory.Bulk, at_once: bool) -> None:
         idle = at_once and not self._out
@@ -140,7 +149,7 @@ class Link:
         else:
             self._out.append(f.encode(kind, number, payload))
         if idle:
-            self._flush()
+            self.flush()
         else:
             self._kick()
 
@@ -157,7 +166,7 @@ class Link:
             trio.lowlevel.reschedule(self._writer)
             self._writer = None
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         """Write what the socket takes now; the rest is the writer's."""
         self._seal()
         # After a full socket, only the one task that waits for it tries again.

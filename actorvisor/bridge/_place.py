@@ -17,7 +17,7 @@ from ..abc import Place
 from . import _forkserver
 from ._job import Setting
 from ._life import ProcessLife
-from ._worker import Worker
+from ._worker import HEAD_START, Worker
 
 if TYPE_CHECKING:
     from .._runtime._cell import Cell
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 
 MAX_STANDBYS: Final = 8
 """Standby workers that all executors of one host have, in all."""
-
-HEAD_START: Final = 0.02
-"""Seconds that a start has for itself before the next worker is started to stand by."""
 
 _BACKOFF: Final = Exponential(base=0.05, factor=2, cap=30)
 
@@ -78,7 +75,7 @@ class ProcessPlace(Place):
             ProcessLimitReached: there are as many as there may be.
         """
         limit = self.executor.max_processes
-        if limit is not None and len(self._running) >= limit:
+        if limit is not None and sum(not one.gone.is_set() for one in self._running) >= limit:
             raise ProcessLimitReached(incarnation.path, limit)
         module = getattr(incarnation.application.target, "__module__", None)
         if isinstance(module, str) and module not in self._modules and module != "__main__":

@@ -39,12 +39,16 @@ DEAD: Final = 0.1
 """Seconds that the pipes of one that is dead may stay open; what it left behind may hold them."""
 
 
+HEAD_START: Final = 0.02
+"""Seconds that a restart has for itself, before what is left of the last one is cleared away."""
+
+
 class Worker:
     """One worker process.
 
     Attributes:
         ready: set once it has connected and said hello, or never will.
-        gone: set once it and its group are gone.
+        gone: set once it is dead, its group is killed, and its status is known if it ever will be.
         link: the connection; None before.
         status: its exit status; negative: a signal; None when unknown.
         failure: why it could not be started, or None.
@@ -62,7 +66,7 @@ class Worker:
         self._over = trio.Event()
         self._killed = False
         self._dead = False
-        # Once what it has left behind is in the way of its status.
+        self._returned = False
         self._process: multiprocessing.process.BaseProcess | None = None
 
     @property
@@ -125,23 +129,49 @@ class Worker:
             nursery.cancel_scope.cancel()
 
     async def _await_death(self, link: Link) -> None:
-        if link.pidfd >= 0:
-            try:
-                await trio.lowlevel.wait_readable(link.pidfd)
-                self._dead = True
-            finally:
-                trio.lowlevel.notify_closing(link.pidfd)
-                os.close(link.pidfd)
-                link.pidfd = -1
-        else:
+        if link.pidfd < 0:
             await self._over.wait()
+            return
+        try:
+            await trio.lowlevel.wait_readable(link.pidfd)
+        finally:
+            trio.lowlevel.notify_closing(link.pidfd)
+            os.close(link.pidfd)
+            link.pidfd = -1
+        self._dead = True
+        self._clear_away()
+        self._has_ended(self._taken_status())
+        if self.status is None and self._start_method == "forkserver" and not self._returned:
+            await self._hear_status()
+
+    async def _hear_status(self) -> None:
+        """The fork server is about to say its status: wait for that, and not for the context.
+
+        To close that takes half as long as a whole restart.
+        """
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            if self._process is None:
+                return
+            # trio lets one task wait for a descriptor, and that is trio-parallel's.
+            sentinel = os.dup(self._process.sentinel)
+            stack.callback(os.close, sentinel)
+            with trio.move_on_after(DEAD):
+                await trio.lowlevel.wait_readable(sentinel)
+        self._has_ended(self._taken_status())
+
+    def _clear_away(self) -> None:
+        """Kill what there may be left of it, and take in what it had said."""
+        self.kill()
+        if self.link is not None:
+            self.link.finish()
 
     async def _end(self) -> None:
         """It is dead, or has to be: its group too, and whatever waits for it must not hang."""
-        link = self.link
-        self.kill()
-        if link is not None:
-            link.finish()
+        if not self._dead:
+            self._clear_away()
+        if self.status is not None:
+            # Whoever waits need not wait until it is reaped, and its context closed.
+            self.gone.set()
         patience = DEAD if self._dead else LEAVING
         with trio.move_on_after(patience):
             await self._over.wait()
@@ -156,7 +186,13 @@ class Worker:
         self._process = None
 
     def _taken_status(self) -> int | None:
-        return None if self._process is None else self._process.exitcode
+        if self._process is None or (self._returned and not self._over.is_set()):
+            return None  # a thread closes its context: the two must not both read the status
+        return self._process.exitcode
+
+    def _has_ended(self, status: int | None) -> None:
+        if self.status is None:
+            self.status = status
 
     async def _carry(self, address: handover.Address) -> None:
         """The one job of this worker's own context: until the process has ended."""
@@ -170,19 +206,27 @@ class Worker:
             ) as context:
                 start_quietly(context)
                 with self._job:
-                    await context.run_sync(
-                        main,
-                        address,
-                        self._setting,
-                        kill_on_cancel=True,
-                        limiter=trio.CapacityLimiter(1),
-                    )
-            self.status = self._taken_status() if self._job.cancelled_caught else 0
+                    try:
+                        await context.run_sync(
+                            main,
+                            address,
+                            self._setting,
+                            kill_on_cancel=True,
+                            limiter=trio.CapacityLimiter(1),
+                        )
+                        self._returned = True
+                    except trio_parallel.BrokenWorkerError as error:
+                        self._has_ended(getattr(error.args[-1], "exitcode", None))
+                    if self.gone.is_set():
+                        await trio.sleep(HEAD_START)
+            if self._returned:
+                self._has_ended(0)
+            elif self._job.cancelled_caught:
+                self._has_ended(self._taken_status())
         except trio.ClosedResourceError:
-            self.status = self._taken_status()
+            self._has_ended(self._taken_status())
         except trio_parallel.BrokenWorkerError as error:
-            process = error.args[-1]
-            self.status = getattr(process, "exitcode", None)
+            self._has_ended(getattr(error.args[-1], "exitcode", None))
         except Exception as error:
             # It could not be started, or the job could not be loaded there: that is its end only.
             self.failure = error

@@ -135,7 +135,7 @@ class SimulatedLink(Link):
         self._writer = trio.lowlevel.current_task()
 
     def _kick(self) -> None:
-        self._flush()
+        self.flush()
 
     def _write_some(self) -> bool:
         for part in self._out:

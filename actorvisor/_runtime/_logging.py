@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import traceback
 from collections import OrderedDict
-from typing import Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from .._core._describe import describe, shorten
 from .._core._lifecycle import Notice
@@ -21,6 +23,12 @@ from .._core._messages import (
     Started,
     is_failure,
 )
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+
+_PACKAGE: Final = str(Path(__file__).parents[1]) + os.sep
 
 
 class _Logger(logging.LoggerAdapter[logging.Logger]):
@@ -57,10 +65,19 @@ def wanted(notice: Notice | None, reason: ExitReason | None) -> bool:
     return logger.isEnabledFor(level)
 
 
+def _own_part(error: BaseException) -> TracebackType | None:
+    """A traceback without the runtime's calls that led to a service: those say nothing of it."""
+    first = error.__traceback__
+    while first is not None and first.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+        first = first.tb_next
+    # What the runtime itself has raised is shown with all that led there.
+    return error.__traceback__ if first is None else first
+
+
 def traceback_text(error: BaseException) -> str:
-    """A traceback as bounded text; a broken exception breaks nothing."""
+    """A traceback as bounded text, from the service's code on; a broken exception breaks nothing."""
     try:
-        text = "".join(traceback.format_exception(error))
+        text = "".join(traceback.format_exception(type(error), error, _own_part(error)))
     except Exception:
         text = f"{type(error).__name__} (its traceback could not be formatted)"
     return shorten_end(text)

@@ -145,7 +145,7 @@ class ProcessLife(Bench, Life):
         incarnation.exited(reason, self._verdict)
         link, self._link = self._link, None
         if link is not None:
-            link.ledger.close()  # not when the collector comes by: there may be many in a second
+            link.release()
 
     async def _carry_out(self) -> None:
         incarnation, app = self._incarnation, self._incarnation.application

@@ -303,6 +303,13 @@ class Link:
             self._take_in(self.ledger.tail(self.received))
         self._close()
 
+    def release(self) -> None:
+        """Nobody looks at it any more, though its worker may not all be cleared away yet."""
+        self.listener = None
+        for held in (self.end.under_way, self.end.asks, self.end.promised):
+            held.clear()
+        self.ledger.close()  # not when the collector comes by: there may be many in a second
+
     def _close(self) -> None:
         trio.lowlevel.notify_closing(self._sock)
         self._sock.close()

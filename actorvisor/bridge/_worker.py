@@ -140,7 +140,7 @@ class Worker:
             link.pidfd = -1
         self._dead = True
         self._clear_away()
-        self._has_ended(self._taken_status())
+        self._note_status(self._taken_status())
         if self.status is None and self._start_method == "forkserver" and not self._returned:
             await self._hear_status()
 
@@ -157,7 +157,7 @@ class Worker:
             stack.callback(os.close, sentinel)
             with trio.move_on_after(DEAD):
                 await trio.lowlevel.wait_readable(sentinel)
-        self._has_ended(self._taken_status())
+        self._note_status(self._taken_status())
 
     def _clear_away(self) -> None:
         """Kill what there may be left of it, and take in what it had said."""
@@ -169,8 +169,8 @@ class Worker:
         """It is dead, or has to be: its group too, and whatever waits for it must not hang."""
         if not self._dead:
             self._clear_away()
-        if self.status is not None:
-            # Whoever waits need not wait until it is reaped, and its context closed.
+        if self.status:
+            # Who waits for one that was to go on need not wait until its context is closed.
             self.gone.set()
         patience = DEAD if self._dead else LEAVING
         with trio.move_on_after(patience):
@@ -190,7 +190,7 @@ class Worker:
             return None  # a thread closes its context: the two must not both read the status
         return self._process.exitcode
 
-    def _has_ended(self, status: int | None) -> None:
+    def _note_status(self, status: int | None) -> None:
         if self.status is None:
             self.status = status
 
@@ -216,17 +216,17 @@ class Worker:
                         )
                         self._returned = True
                     except trio_parallel.BrokenWorkerError as error:
-                        self._has_ended(getattr(error.args[-1], "exitcode", None))
+                        self._note_status(getattr(error.args[-1], "exitcode", None))
                     if self.gone.is_set():
                         await trio.sleep(HEAD_START)
             if self._returned:
-                self._has_ended(0)
+                self._note_status(0)
             elif self._job.cancelled_caught:
-                self._has_ended(self._taken_status())
+                self._note_status(self._taken_status())
         except trio.ClosedResourceError:
-            self._has_ended(self._taken_status())
+            self._note_status(self._taken_status())
         except trio_parallel.BrokenWorkerError as error:
-            self._has_ended(getattr(error.args[-1], "exitcode", None))
+            self._note_status(getattr(error.args[-1], "exitcode", None))
         except Exception as error:
             # It could not be started, or the job could not be loaded there: that is its end only.
             self.failure = error

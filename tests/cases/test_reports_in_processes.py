@@ -140,7 +140,7 @@ async def test_dramatiq_707_who_holds_the_ends(make: Make) -> None:
                 assert await ref.ask(Worker.do, cases.life) == 2
         await settled()
         assert [told.exits(ref.path) for ref in refs] == [[av.Killed(-9)]] * 4
-        assert len(os.listdir("/proc/self/fd")) == descriptors
+        await until(lambda: len(os.listdir("/proc/self/fd")) == descriptors)
 
 
 CTRL_C = """

@@ -9,6 +9,7 @@ user is patched; ``Task.coro`` is public, and a test tells if it is no longer wr
 from __future__ import annotations
 
 import contextvars
+import gc
 import math
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVarTuple, Unpack
@@ -31,6 +32,9 @@ SHOWN: Final = 8
 
 UNWINDING: Final = 600.0
 """Seconds, of its own time, that a simulation has to unwind in when it is over."""
+
+STEPS_BETWEEN_COLLECTIONS: Final = 1000
+"""Steps after which what nobody refers to is collected."""
 
 ROUNDS: Final = 100
 """How often what does not unwind is made to."""
@@ -161,6 +165,7 @@ class Gate(trio.abc.Instrument):
         # Why the chooser chooses no more.
         self._refusal: Exception | None = None
         self._held: trio.Event | None = None
+        self._collect_at = STEPS_BETWEEN_COLLECTIONS
         # Tasks that wait for files, trio's own one included.
         self._waiting_for_files = 0
 
@@ -308,6 +313,9 @@ class Gate(trio.abc.Instrument):
                 await self._let_them_go_on()
             elif self._refusal is not None:
                 raise self._refusal
+            elif self.steps >= self._collect_at:
+                self._collect_at = self.steps + STEPS_BETWEEN_COLLECTIONS
+                gc.collect(1)
             elif self._is_early:
                 self._is_early = False
                 if await self._skip_time():
@@ -347,7 +355,7 @@ class Gate(trio.abc.Instrument):
         self._take_fresh()
         if not self._ready or self._held is not None or self._refusal is not None:
             return None
-        if self.steps >= self._max_steps:
+        if self.steps >= min(self._max_steps, self._collect_at):
             return None
         try:
             if self._is_early is None:

@@ -99,6 +99,52 @@ def test_who_has_exited_is_gone_at_once() -> None:
         gc.enable()
 
 
+def test_garbage_is_collected_at_the_same_steps() -> None:
+    # T2: a finaliser may do anything, so that it must not depend on what was allocated before
+    class Cycle:
+        def __init__(self, number: int) -> None:
+            self.itself, self.number, self.died = self, number, died
+
+        def __del__(self) -> None:
+            self.died.append((self.number, turn))
+
+    turn = 0
+
+    async def program() -> None:
+        nonlocal turn
+        for turn in range(2_500):
+            Cycle(turn)
+            await trio.sleep(1)
+
+    runs = []
+    for allocated in (0, 333, 500):
+        kept = [[] for _ in range(allocated)]  # type: ignore[var-annotated]
+        died: list[tuple[int, int]] = []
+        simulate(program)
+        assert len(kept) == allocated
+        assert gc.isenabled()
+        runs.append([one for one in died if one[1] < turn])  # not what is collected after it
+    assert runs[0]
+    assert runs[1:] == runs[:1] * 2
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_collector_is_left_as_it_was(enabled: bool) -> None:
+    # T2: also if the program fails
+    async def program() -> None:
+        assert not gc.isenabled()
+        raise OSError("it failed")
+
+    try:
+        if not enabled:
+            gc.disable()
+        with pytest.raises(OSError, match="it failed"):
+            simulate(program)
+        assert gc.isenabled() is enabled
+    finally:
+        gc.enable()
+
+
 def test_a_deadline_that_has_passed_counts_before_the_next_choice() -> None:
     # T2: whoever has it is as ready as whoever takes a checkpoint
     async def program() -> str:

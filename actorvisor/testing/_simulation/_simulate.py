@@ -390,6 +390,7 @@ def _collected_by_step() -> Generator[None, None, None]:
     """What nobody refers to is collected by the gate: finalisers run at the same step every time."""
     enabled = gc.isenabled()
     gc.disable()
+    gc.collect(1)  # what was left before does not end within
     try:
         yield
     finally:

@@ -228,6 +228,19 @@ def explore(
     return Exploration(_Simulation(system, plan_of(faults), rules, max_steps), demotions)
 
 
+@contextlib.contextmanager
+def _collected_by_step() -> Generator[None, None, None]:
+    """What nobody refers to is collected by the gate: finalisers run at the same step every time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    gc.collect(1)  # what was left before does not end within
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 class _Simulation(Generic[_T]):
     """A system that is run any number of times.
 
@@ -290,6 +303,7 @@ class _Simulation(Generic[_T]):
         recorded = Recorded(recipe.choices, recipe.schedule.skip_time)
         return self.run(recorded, recipe.faults, recipe.schedule)
 
+    @_collected_by_step()
     def _run(
         self, chooser: Chooser, faults: FaultPlan, schedule: Schedule | None, draws: int
     ) -> tuple[Run[_T], Gate]:
@@ -312,8 +326,7 @@ class _Simulation(Generic[_T]):
                     seconds = trio.current_time()
 
         generator = random.getstate()
-        with _collected_by_step():
-            trio.run(arena.enter, main, clock=arena.clock, instruments=[gate])
+        trio.run(arena.enter, main, clock=arena.clock, instruments=[gate])
         error = gate.failure or error
         if error is None and random.getstate() != generator:
             error = OutsideSimulation(
@@ -383,19 +396,6 @@ class _Simulation(Generic[_T]):
                     start += size
             size = size // 2 if size > 1 else 0
         return run
-
-
-@contextlib.contextmanager
-def _collected_by_step() -> Generator[None, None, None]:
-    """What nobody refers to is collected by the gate: finalisers run at the same step every time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    gc.collect(1)  # what was left before does not end within
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 _Part: TypeAlias = Fault | tuple[str, Any]

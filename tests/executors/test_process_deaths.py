@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import signal
-from collections.abc import Callable
+import weakref
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import pytest
 import trio
+import trio_parallel
 
 import actorvisor as av
 from tests.executors import process_services as acts
@@ -162,6 +166,52 @@ async def test_in_the_teardown_of_a_stop(
         else:
             assert reason == av.Stopped()  # L5
         assert ref.state in {"stopped", "failed"}
+
+
+@both
+async def test_a_restart_does_not_wait_until_all_is_cleared_away(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # P5, W1: and a limit of processes counts those that live.
+    closing, may_close = trio.Event(), trio.Event()
+    real = trio_parallel.open_worker_context
+
+    @contextlib.asynccontextmanager
+    async def slow_to_close(**options: Any) -> AsyncGenerator[Any, None]:
+        async with real(**options) as context:
+            yield context
+        closing.set()
+        with trio.CancelScope(shield=True):
+            await may_close.wait()
+
+    monkeypatch.setattr(trio_parallel, "open_worker_context", slow_to_close)
+    async with opened(worker(make, standby=0, max_processes=1)) as host:
+        ref = host.find("worker", Worker)
+        try:
+            with trio.fail_after(LIMIT):
+                os.kill(await ref.ask(Worker.pid), signal.SIGKILL)
+                assert await ref.ask(Worker.take, 1) == 1
+                assert ref.incarnation == 2
+                await closing.wait()
+        finally:
+            may_close.set()
+
+
+@both
+async def test_what_is_cleared_away_later_holds_nothing(make: Make) -> None:
+    # L2: not the declaration of what died
+    held = acts.Fault("held")
+    watched = weakref.ref(held)
+    async with opened() as host:
+        app = worker(make, acts.nothing, acts.nothing, held, standby=0, restart="temporary")
+        ref = await host.start(app)
+        del app, held
+        with trio.fail_after(LIMIT):
+            os.kill(await ref.ask(Worker.pid), signal.SIGKILL)
+            assert await ref.stopped() == av.Killed(-9)
+        del ref
+        gc.collect()
+        assert watched() is None
 
 
 @both

@@ -459,6 +459,59 @@ async def test_what_is_logged_of_a_life(
     assert {record.name.partition(".")[0] for record in caplog.records} == {"actorvisor"}
 
 
+async def test_a_traceback_begins_in_the_code_of_the_service(
+    caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
+) -> None:
+    # O5: how the runtime came to call it says nothing; what it raised itself is shown whole.
+    class Wrong(av.Service):
+        def fail(self) -> None:
+            raise OSError("as planned")
+
+        def misuse(self) -> None:
+            self.after(-1, Wrong.fail)
+
+    texts = {}
+    async with av.open_host(max_restarts=99) as host:
+        ref = await host.start(av.Application(Wrong))
+        for method in (Wrong.fail, Wrong.misuse):
+            caplog.clear()
+            await ref.tell(method)
+            await trio.sleep(1)
+            (texts[method.__name__],) = (
+                text for _, text in lines(caplog) if text.startswith("host/Wrong crashed")
+            )
+    frames = {
+        name: [
+            (line.split('"')[1].rpartition("/")[2], line.rpartition(" in ")[2])
+            for line in text.splitlines()
+            if line.startswith("  File ")
+        ]
+        for name, text in texts.items()
+    }
+    assert frames["fail"] == [("test_observing.py", "fail")]
+    assert frames["misuse"][0] == ("test_observing.py", "misuse")
+    assert frames["misuse"][-1] == ("_checks.py", "check_seconds")
+
+
+async def test_a_traceback_of_the_runtime_alone_is_whole() -> None:
+    # O5: no code of the service is in it
+    class Forgetful(av.Service):
+        def forget(self) -> Any:
+            return later()
+
+    async def later() -> None:
+        """Awaited by nobody."""
+
+    async with av.open_host() as host:
+        app = av.Application(Forgetful, executor=av.ThreadExecutor(), restart="temporary")
+        ref = await host.start(app)
+        await ref.tell(Forgetful.forget)
+        reason = await ref.stopped()
+    assert isinstance(reason, av.Crashed)
+    assert reason.traceback_text.count('  File "') > 1
+    assert "_thread.py" in reason.traceback_text
+
+
 async def test_a_limit_is_logged_with_its_reason(
     caplog: pytest.LogCaptureFixture, autojump_clock: MockClock
 ) -> None:

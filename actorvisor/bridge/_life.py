@@ -137,7 +137,9 @@ class ProcessLife(Bench, Life):
                 if self._worker is not None:
                     self._worker.kill()
                 raise
-            self._why = self._why or crashed(error)
+            self._kill(crashed(error))
+        if self._worker is not None:
+            await self._until(self._worker.gone)  # else it would live on, and count
         if self._reason is None:
             self._settle(self._judge())
         reason = self._final_reason()
@@ -182,20 +184,27 @@ class ProcessLife(Bench, Life):
                 None if hang is None else hang / 4,
                 logging.getLogger().getEffectiveLevel(),
             )
-            link.end.job()
-            payload = self.codec.encode(tuple(job), "a job")
-            if isinstance(payload, Draft):
-                link.send(f.JOB, 0, await crossing.get().off_loop(_memory.copy, payload), more=True)
-            else:
-                link.send(f.JOB, 0, payload, more=True)
-            self._linked.attach(link)
-            link.flush()
+            await self._hand_over(job, link)
             if hang is not None:
                 nursery.start_soon(self._watch, link, hang)
             if link.broken is not None:
                 self._lose(link.broken)
             await self._until(worker.gone)
             nursery.cancel_scope.cancel()
+
+    async def _hand_over(self, job: Job, link: Link) -> None:
+        """Send the job, and what waits for the service: a large job is copied off the loop."""
+        link.end.job()
+        payload: bytes | Draft | _memory.Bulk = self.codec.encode(tuple(job), "a job")
+        if isinstance(payload, Draft):
+            try:
+                payload = await crossing.get().off_loop(_memory.copy, payload)
+            except (OSError, MemoryError) as error:
+                self._kill(crashed(error))
+                return
+        link.send(f.JOB, 0, payload, more=True)
+        self._linked.attach(link)
+        link.flush()
 
     async def _until(self, event: trio.Event) -> None:
         """Wait for something of the worker; when its time is up, kill it, and wait on."""

@@ -8,6 +8,7 @@ import math
 import multiprocessing.process
 import os
 import secrets
+import select
 import signal
 import socket
 import sys
@@ -133,7 +134,9 @@ class Worker:
             await self._over.wait()
             return
         try:
-            await trio.lowlevel.wait_readable(link.pidfd)
+            # Whoever leaves a descriptor in epoll that is closed wakes whoever has its number next.
+            while not _is_readable(link.pidfd):
+                await trio.lowlevel.wait_readable(link.pidfd)
         finally:
             trio.lowlevel.notify_closing(link.pidfd)
             os.close(link.pidfd)
@@ -155,6 +158,7 @@ class Worker:
             # trio lets one task wait for a descriptor, and that is trio-parallel's.
             sentinel = os.dup(self._process.sentinel)
             stack.callback(os.close, sentinel)
+            stack.callback(trio.lowlevel.notify_closing, sentinel)
             with trio.move_on_after(DEAD):
                 await trio.lowlevel.wait_readable(sentinel)
         self._note_status(self._taken_status())
@@ -247,6 +251,12 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The first error in it."""
     error = group.exceptions[0]
     return _first(error) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _is_readable(fd: int) -> bool:
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _process_of(pid: int) -> multiprocessing.process.BaseProcess | None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import multiprocessing
 import os
+import select
 import signal
 import weakref
 from collections.abc import AsyncGenerator, Callable
+from multiprocessing import forkserver
 from typing import Any
 
 import pytest
 import trio
+import trio.testing
 import trio_parallel
 
 import actorvisor as av
@@ -195,6 +199,62 @@ async def test_a_restart_does_not_wait_until_all_is_cleared_away(
                 await closing.wait()
         finally:
             may_close.set()
+
+
+@both
+async def test_a_status_that_comes_late_wakes_nobody_else(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # P2: what was waited for it with is out of trio's hands before another has its number
+    copies: list[int] = []
+    real = os.dup
+
+    def dup(fd: int) -> int:
+        copies.append(real(fd))
+        return copies[-1]
+
+    async with opened() as host:
+        app = worker(make, standby=0, start_method="forkserver", restart="temporary")
+        ref = await host.start(app)
+        pid = await ref.ask(Worker.pid)
+        (process,) = multiprocessing.active_children()
+        sentinel = process.sentinel
+        server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+        here, there = os.pipe()
+        monkeypatch.setattr(os, "dup", dup)
+        os.kill(server, signal.SIGSTOP)
+        try:
+            os.kill(pid, signal.SIGKILL)
+            with trio.fail_after(LIMIT):
+                await until(lambda: bool(copies))
+                while copies:
+                    try:
+                        os.fstat(copies[-1])
+                    except OSError:
+                        break
+                    await trio.sleep(0.001)
+            number = os.dup2(here, copies[-1])
+            woken = trio.Event()
+
+            async def wait() -> None:
+                await trio.lowlevel.wait_readable(number)
+                woken.set()
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(wait)
+                await trio.testing.wait_all_tasks_blocked()
+                os.kill(server, signal.SIGCONT)
+                with trio.fail_after(LIMIT):
+                    await ref.stopped()
+                    await until(lambda: bool(select.select([sentinel], [], [], 0)[0]))
+                await trio.testing.wait_all_tasks_blocked()
+                assert not woken.is_set()
+                os.write(there, b"x")
+            assert woken.is_set()
+            for fd in (here, there, number):
+                os.close(fd)
+        finally:
+            os.kill(server, signal.SIGCONT)
 
 
 @both

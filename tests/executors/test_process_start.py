@@ -18,6 +18,7 @@ import pytest
 import trio
 
 import actorvisor as av
+from actorvisor.bridge import _memory as memory
 from tests.executors import process_services as acts
 from tests.executors.process_services import BrokenService, Fault, Stubborn, Unloadable, Worker
 from tests.executors.processes import Executor, both, caught, death, next_of, opened, until, worker
@@ -30,6 +31,26 @@ GOOD = "import actorvisor as av\nclass Guest(av.Service):\n    pass\n"
 
 def has_no_child(host: av.Host) -> bool:
     return not host.children()
+
+
+@both
+async def test_a_large_job_that_cannot_be_copied(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # L3, W1: told as it is; and its worker does not live on, and count
+    def fail(_: object) -> Any:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    app = worker(make, acts.nothing, acts.nothing, bytes(2 << 20), standby=0, max_processes=1)
+    async with opened() as host:
+        with monkeypatch.context() as patch:
+            patch.setattr(memory, "copy", fail)
+            error = await caught(host.start(app))
+        assert type(error) is OSError
+        assert error.errno == errno.EMFILE
+        with trio.fail_after(LIMIT):
+            ref = await host.start(app)
+            assert await ref.ask(Worker.take, 1) == 1
 
 
 @both

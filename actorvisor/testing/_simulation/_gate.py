@@ -340,10 +340,12 @@ class Gate(trio.abc.Instrument):
         return trio.lowlevel.Abort.SUCCEEDED
 
     def _take_fresh(self) -> None:
-        if self._fresh:
-            self._fresh.sort(key=self._numbers.__getitem__)
-            self._ready += self._fresh
-            self._fresh.clear()
+        fresh = self._fresh
+        if fresh:
+            if len(fresh) > 1:
+                fresh.sort(key=self._numbers.__getitem__)
+            self._ready += fresh
+            fresh.clear()
         if self._any_dead:
             dead = [task for task in self._ready if _is_dead(task)]
             self._buried += dead
@@ -355,11 +357,12 @@ class Gate(trio.abc.Instrument):
         self._take_fresh()
         if not self._ready or self._held is not None or self._refusal is not None:
             return None
-        if self.steps >= min(self._max_steps, self._collect_at):
+        steps = len(self.lanes)
+        if steps >= self._collect_at or steps >= self._max_steps:
             return None
         try:
             if self._is_early is None:
-                self._is_early = self._chooser.early(self.steps)
+                self._is_early = self._chooser.early(steps)
             if self._is_early:
                 return None
             task = self._ready.pop(self._pick() if len(self._ready) > 1 else 0)

@@ -37,8 +37,10 @@ LEAVING: Final = 2.0
 """Seconds that a process may take to leave after its job is over."""
 
 DEAD: Final = 0.1
-"""Seconds that the pipes of one that is dead may stay open; what it left behind may hold them."""
+"""Seconds that the status, and the pipes, of one that is dead are waited for.
 
+What it has left behind may hold the pipes.
+"""
 
 HEAD_START: Final = 0.02
 """Seconds that a restart has for itself, before what is left of the last one is cleared away."""
@@ -67,7 +69,7 @@ class Worker:
         self._over = trio.Event()
         self._killed = False
         self._dead = False
-        self._returned = False
+        # What stands for it, once it has said hello: its status is read there.
         self._process: multiprocessing.process.BaseProcess | None = None
 
     @property
@@ -142,37 +144,32 @@ class Worker:
             os.close(link.pidfd)
             link.pidfd = -1
         self._dead = True
-        self._clear_away()
-        self._note_status(self._taken_status())
-        if self.status is None and self._start_method == "forkserver" and not self._returned:
-            await self._hear_status()
 
     async def _hear_status(self) -> None:
-        """The fork server is about to say its status: wait for that, and not for the context.
+        """Its status is known, or the fork server is about to say it: wait for that, if not long.
 
-        To close that takes half as long as a whole restart.
+        And not for the context: to close that takes half as long as a whole restart.
         """
+        process = self._process
+        self._note_status(self._taken_status())
+        if self.status is not None or process is None or self._start_method != "forkserver":
+            return
         with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
-            if self._process is None:
-                return
             # trio lets one task wait for a descriptor, and that is trio-parallel's.
-            sentinel = os.dup(self._process.sentinel)
+            sentinel = os.dup(process.sentinel)
             stack.callback(os.close, sentinel)
             stack.callback(trio.lowlevel.notify_closing, sentinel)
             with trio.move_on_after(DEAD):
                 await trio.lowlevel.wait_readable(sentinel)
         self._note_status(self._taken_status())
 
-    def _clear_away(self) -> None:
-        """Kill what there may be left of it, and take in what it had said."""
+    async def _end(self) -> None:
+        """It is dead, or has to be: its group too, and whatever waits for it must not hang."""
         self.kill()
         if self.link is not None:
             self.link.finish()
-
-    async def _end(self) -> None:
-        """It is dead, or has to be: its group too, and whatever waits for it must not hang."""
-        if not self._dead:
-            self._clear_away()
+        if self._dead:
+            await self._hear_status()
         if self.status:
             # Who waits for one that was to go on need not wait until its context is closed.
             self.gone.set()
@@ -190,9 +187,7 @@ class Worker:
         self._process = None
 
     def _taken_status(self) -> int | None:
-        if self._process is None or (self._returned and not self._over.is_set()):
-            return None  # a thread closes its context: the two must not both read the status
-        return self._process.exitcode
+        return None if self._process is None else self._process.exitcode
 
     def _note_status(self, status: int | None) -> None:
         if self.status is None:
@@ -218,15 +213,11 @@ class Worker:
                             kill_on_cancel=True,
                             limiter=trio.CapacityLimiter(1),
                         )
-                        self._returned = True
                     except trio_parallel.BrokenWorkerError as error:
                         self._note_status(getattr(error.args[-1], "exitcode", None))
                     if self.gone.is_set():
                         await trio.sleep(HEAD_START)
-            if self._returned:
-                self._note_status(0)
-            elif self._job.cancelled_caught:
-                self._note_status(self._taken_status())
+            self._note_status(self._taken_status())
         except trio.ClosedResourceError:
             self._note_status(self._taken_status())
         except trio_parallel.BrokenWorkerError as error:
